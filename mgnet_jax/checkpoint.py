@@ -1,0 +1,104 @@
+"""Checkpoints of a run, with orbax: the only place that knows it.
+
+A checkpoint is the whole `TrainState` after some step. The newest few are kept, and the one with
+the best score.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from mgnet_jax.state import TrainState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that was asked for is not there; the message says which there are."""
+
+
+def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
+    """The checkpoints in workdir/checkpoints, made if missing.
+
+    Args:
+      workdir: folder of the run.
+      keep: how many of the newest checkpoints stay; the best scored stays besides.
+    """
+    best = preservation_policy.BestN(
+        get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+    )
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_score,
+        best_mode="max",
+        preservation_policy=preservation_policy.AnyPreservationPolicy(
+            [preservation_policy.LatestN(keep), best]
+        ),
+        # the state's buffers are donated to the next step, so a save must have ended by then
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,
+    )
+    return ocp.CheckpointManager(Path(workdir).absolute() / "checkpoints", options=options)
+
+
+def _score(metrics: dict[str, Any]) -> float:
+    return metrics["score"]
+
+
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, score: float | None = None
+) -> None:
+    """Saves the state under its step and returns when it is on disk.
+
+    Args:
+      checkpoints: from `open_checkpoints`.
+      state: what to save.
+      score: the accuracy by which the best epoch is chosen, if this is the end of a scored epoch.
+        Of equal scores the later one is the best.
+    """
+    checkpoints.save(
+        int(state.step),
+        args=ocp.args.StandardSave(state),
+        metrics=None if score is None else {"score": score},
+        force=True,
+    )
+
+
+def find(checkpoints: ocp.CheckpointManager, which: str = "last") -> int | None:
+    """The step of a checkpoint: "last", "best" or a number; None where there is none at all.
+
+    Raises:
+      CheckpointError: `which` is none of these, or there are checkpoints but not this one.
+    """
+    steps = sorted(checkpoints.all_steps())
+    if not steps:
+        return None
+    if which == "last":
+        return steps[-1]
+    best = checkpoints.best_step()
+    if which == "best" and best is not None:
+        return best
+    if which.isdecimal() and int(which) in steps:
+        return int(which)
+    raise CheckpointError(
+        f"no checkpoint {which!r} in {checkpoints.directory}; there are 'last', "
+        f"{'' if best is None else repr('best') + ', '}{', '.join(map(str, steps))}"
+    )
+
+
+def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> TrainState:
+    """The state saved at that step.
+
+    Args:
+      checkpoints: from `open_checkpoints`.
+      step: from `find`.
+      like: the state's shapes, types and shardings, as jax.ShapeDtypeStruct.
+    """
+    return checkpoints.restore(step, args=ocp.args.StandardRestore(like))
+
+
+def abstract(state_shape: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and types of a state, from jax.eval_shape, with one sharding for all of it."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state_shape
+    )

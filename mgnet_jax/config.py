@@ -1,0 +1,250 @@
+"""The configuration: every key with its default and its meaning, and `validate`.
+
+A file in configs/ starts from `default()` and changes what it needs. `validate` checks a whole
+configuration before any work starts and turns it into what the rest of the package reads.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mgnet_jax.data import sources
+from mgnet_jax.models import CHOICES, MgNetSpec, ModelError, modify, parse
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be run; the message names the key, its value and the fix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key: its default, which fixes its type; what it means; and what values it may have."""
+
+    default: Any
+    meaning: str
+    allowed: Callable[[Any], bool] = lambda value: True
+    range: str = ""
+
+
+def _choice(default: str, choices: tuple[str, ...], meaning: str) -> Key:
+    return Key(default, meaning, lambda v: v in choices, "one of " + ", ".join(map(repr, choices)))
+
+
+def _at_least(low: int, default: int, meaning: str) -> Key:
+    return Key(default, meaning, lambda v: v >= low, f"a whole number >= {low}")
+
+
+def _within(low: float, high: float, default: float, meaning: str) -> Key:
+    """A number in [low, high)."""
+    return Key(default, meaning, lambda v: low <= v < high, f"a number >= {low:g} and < {high:g}")
+
+
+INFINITY = float("inf")
+
+KEYS: dict[str, Key] = {
+    "name": Key("", "of the run; its files go to runs/<name> unless --workdir is given"),
+    "seed": _at_least(0, 0, "of the initial weights, the order of the images, and augmentation"),
+    "data.name": _choice("digits", tuple(sources.INFO), "data set"),
+    "data.dir": Key("", "folder of its files; empty: $MGNET_DATA"),
+    "data.source": _choice("files", ("files", "tfds"), "published files, or tensorflow-datasets"),
+    "data.validation": _at_least(
+        0, 0, "training images held out; if any, they and never the test set choose the best epoch"
+    ),
+    "data.crop_padding": _at_least(0, 4, "zero pixels around an image before a random crop; 0: none"),
+    "data.flip": Key(True, "random horizontal flips"),
+    "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network in the paper's notation"),
+    "model.nu": Key((), "smoothing steps of each grid; (): as in model.spec"),
+    "model.channels": Key((), "channels or (c_u, c_f) of each grid; (): as in model.spec"),
+    "model.B": Key("", "'B^l' or 'B^{l,i}'; empty: as in model.spec"),
+    "model.stem": _choice("cifar", CHOICES["stem"], "first layers: 'cifar' is MNIST's too"),
+    "model.form": _choice("dual", CHOICES["form"], "Theorem 4.1, or Algorithm 2; same function"),
+    "model.unroll": _at_least(1, 4, "smoothing steps compiled into one turn of a grid's loop"),
+    "model.remat": Key(False, "recompute activations in the backward pass, to save memory"),
+    "model.dtype": _choice("float32", CHOICES["dtype"], "of the activations"),
+    "model.initializer": _choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),
+    "train.epochs": _at_least(1, 150, "epochs"),
+    "train.batch_size": _at_least(1, 128, "images of one optimiser step, over all devices"),
+    "train.accumulate": _at_least(
+        1, 1, "parts of a batch whose gradients are averaged one after the other, to save memory"
+    ),
+    "train.label_smoothing": _within(0, 1, 0.0, "probability spread over all classes"),
+    "train.ema_decay": _within(0, 1, 0.0, "of averaged weights, which are then scored; 0: none"),
+    "optim.learning_rate": _within(0, INFINITY, 0.1, "peak learning rate"),
+    "optim.momentum": _within(0, 1, 0.9, "momentum"),
+    "optim.nesterov": Key(False, "Nesterov's momentum"),
+    "optim.weight_decay": _within(0, INFINITY, 5e-4, "added to the gradient, times the weight"),
+    "optim.decay_mask": _choice(
+        "all", ("all", "kernels"), "what decays: all as in PyTorch, or not batch norms and biases"
+    ),
+    "optim.schedule": _choice("step", ("step", "cosine", "constant"), "of the learning rate"),
+    "optim.step_epochs": _at_least(1, 30, "epochs between drops, schedule 'step'"),
+    "optim.step_factor": _within(0, 1, 0.1, "of a drop, schedule 'step'"),
+    "optim.warmup_epochs": _within(0, INFINITY, 0.0, "epochs of linear warm-up, any schedule"),
+    "eval.batch_size": _at_least(1, 500, "images scored at once; no effect on the result"),
+    "eval.every_epochs": _at_least(1, 1, "epochs between scores; the last is always scored"),
+    "checkpoint.every_steps": _at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
+    "checkpoint.keep": _at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
+    "log.every_steps": _at_least(1, 50, "steps of one compiled call, and of one progress record"),
+    "log.tensorboard": Key(False, "also write TensorBoard events; needs mgnet_jax[tensorboard]"),
+}
+"""Every key there is, in the order in which it is printed."""
+
+RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "data.source", "model.unroll", "name")
+"""Keys (or beginnings of keys) that a continued run may change: they leave the result the same."""
+
+
+def default() -> ConfigDict:
+    """A configuration with the default of every key."""
+    config = ConfigDict()
+    for name, key in KEYS.items():
+        *sections, leaf = name.split(".")
+        place = config
+        for section in sections:
+            if section not in place:
+                place[section] = ConfigDict()
+            place = place[section]
+        place[leaf] = key.default
+    return config
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as {"section.key": value}."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError with the nearest known name if there is no key of that name."""
+    if name not in KEYS:
+        near = difflib.get_close_matches(name, KEYS, 1, cutoff=0.5)
+        leaves = [k for k in KEYS if k.rpartition(".")[2] == name.rpartition(".")[2]]
+        hint = (leaves or near or [""])[0]
+        hint = f"; did you mean config.{hint}?" if hint else ""
+        raise ConfigError(f"unknown key config.{name}{hint}")
+
+
+def preset_error(preset: str, presets: Mapping[str, Any]) -> ConfigError:
+    """The error of a config file that is asked for a preset it does not have."""
+    near = difflib.get_close_matches(preset, presets, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"unknown preset {preset!r}{hint} There are: {', '.join(presets)}.")
+
+
+def validate(config: ConfigDict, devices: int = 1) -> MgNetSpec:
+    """Checks every key for name, type and range, and the keys against each other.
+
+    Args:
+      config: a configuration from a config file, with any overrides.
+      devices: devices that a batch is split over.
+
+    Returns:
+      The network's spec, model.nu, model.channels and model.B put in.
+
+    Raises:
+      ConfigError: naming the key, the value and the fix.
+    """
+    flat = flatten(config)
+    for name in flat:
+        check_name(name)
+    for name, key in KEYS.items():
+        if name not in flat:
+            raise ConfigError(f"config.{name} is missing; start the config from config.default()")
+        _check_value(name, key, flat[name])
+    _check_batches(flat, devices)
+    return _spec(flat)
+
+
+def _check_value(name: str, key: Key, value: Any) -> None:
+    kind = type(key.default)
+    number = kind is float and type(value) is int  # 1 is fine for 1.0
+    if not number and type(value) is not kind:
+        words = {int: "a whole number", float: "a number", bool: "True or False",
+                 str: "text", tuple: "a tuple, as (2,2,2,2)"}  # fmt: skip
+        raise ConfigError(f"config.{name}={value!r} must be {key.range or words[kind]}")
+    if not key.allowed(value):
+        raise ConfigError(f"config.{name}={value!r} must be {key.range}")
+
+
+def _check_batches(flat: Mapping[str, Any], devices: int) -> None:
+    info = sources.INFO[flat["data.name"]]
+    batch, parts = flat["train.batch_size"], flat["train.accumulate"]
+    if batch % (parts * devices):
+        raise ConfigError(
+            f"config.train.batch_size={batch} must be divisible by config.train.accumulate={parts} "
+            f"times {devices} devices; the nearest is "
+            f"{max(1, round(batch / (parts * devices))) * parts * devices}"
+        )
+    if flat["eval.batch_size"] % devices:
+        raise ConfigError(
+            f"config.eval.batch_size={flat['eval.batch_size']} must be divisible by {devices} devices"
+        )
+    held_out = flat["data.validation"]
+    if held_out + batch > info.train_size:
+        raise ConfigError(
+            f"config.data.validation={held_out} leaves fewer training images than one batch of "
+            f"config.train.batch_size={batch}: {info.name} has {info.train_size}"
+        )
+    if 0 < held_out < info.num_classes:
+        raise ConfigError(
+            f"config.data.validation={held_out} must be 0 or at least one image a class "
+            f"({info.num_classes})"
+        )
+    if flat["data.crop_padding"] > min(info.image_shape[:2]):
+        raise ConfigError(
+            f"config.data.crop_padding={flat['data.crop_padding']} is larger than the images of "
+            f"{info.name} {info.image_shape[:2]}"
+        )
+    if flat["optim.nesterov"] and not flat["optim.momentum"]:
+        raise ConfigError("config.optim.nesterov=True needs config.optim.momentum > 0")
+    if flat["optim.warmup_epochs"] >= flat["train.epochs"]:
+        raise ConfigError(
+            f"config.optim.warmup_epochs={flat['optim.warmup_epochs']} must be less than "
+            f"config.train.epochs={flat['train.epochs']}"
+        )
+
+
+def _spec(flat: Mapping[str, Any]) -> MgNetSpec:
+    try:
+        spec = parse(flat["model.spec"])
+    except ModelError as error:
+        raise ConfigError(f"config.model.spec: {error}") from None
+    try:
+        return modify(spec, flat["model.nu"], flat["model.channels"], flat["model.B"])
+    except ModelError as error:
+        raise ConfigError(
+            f"config.model.nu={flat['model.nu']}, config.model.channels={flat['model.channels']}, "
+            f"config.model.B={flat['model.B']!r} do not fit {spec}: {error}"
+        ) from None
+
+
+def to_text(config: ConfigDict) -> str:
+    """The configuration, one `key = value  # meaning` a line, for people."""
+    flat = flatten(config)
+    width = max(len(f"{name} = {flat[name]!r}") for name in KEYS)
+    return "\n".join(
+        f"{f'{name} = {flat[name]!r}':<{width}}  # {key.meaning}" for name, key in KEYS.items()
+    )
+
+
+def to_json(config: ConfigDict) -> str:
+    """The configuration as JSON, one key a line."""
+    return json.dumps(flatten(config), indent=2)
+
+
+def differences(old_json: str, config: ConfigDict) -> list[str]:
+    """What changes the result between a saved configuration and this one, a line a key."""
+    old, new = json.loads(old_json), json.loads(to_json(config))
+    return [
+        f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"
+        for name in KEYS
+        if old.get(name) != new.get(name) and not name.startswith(RESUMABLE)
+    ]

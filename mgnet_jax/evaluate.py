@@ -1,0 +1,45 @@
+"""Scoring a checkpoint of a run on the full test set."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mgnet_jax import checkpoint
+from mgnet_jax.log import say, table
+from mgnet_jax.models import MgNetSpec
+from mgnet_jax.train import Job, check_workdir
+
+
+def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> dict[str, float]:
+    """Scores one checkpoint on every test image (and every held-out one, if any) and prints it.
+
+    Args:
+      config: a validated configuration, that of the run.
+      spec: its network, from `validate`.
+      workdir: folder of the run.
+      which: "last", "best" or a step.
+
+    Returns:
+      test_loss and test_accuracy (0 to 1), and the same for validation where images are held out.
+
+    Raises:
+      CheckpointError: there is no such checkpoint.
+      ConfigError: the run in workdir has another configuration.
+      DataError: the data set cannot be read.
+    """
+    check_workdir(config, workdir)
+    job = Job(config, spec)
+    with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+        step = checkpoint.find(checkpoints, which)
+        if step is None:
+            raise checkpoint.CheckpointError(
+                f"no checkpoint in {checkpoints.directory}; train first, or give the run's --workdir"
+            )
+        state = checkpoint.restore(checkpoints, step, job.abstract_state())
+    scores = job.score(state)
+    say(
+        f"checkpoint {step} (epoch {step / job.steps_per_epoch:g}) of {workdir}, "
+        f"{spec} on {len(job.data.test):,} test images\n"
+    )
+    say(table([{name: f"{value:.4f}" for name, value in scores.items()}]))
+    return scores
