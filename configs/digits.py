@@ -1,23 +1,33 @@
-"""The default: MgNet on scikit-learn's 1,797 real 8x8 digits."""
+"""MgNet on scikit-learn's 1,797 real 8x8 digits: what runs without arguments.
+
+    python -m mgnet_jax.main
+
+93,866 parameters; 20 seconds on 2 CPU cores, compilation included; 99.7 % of the 360 test images
+(see benchmarks/README.md).
+"""
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import default
+from mgnet_jax.config import from_preset
+
+DEFAULT = {
+    "name": "digits",
+    "data.name": "digits",
+    "data.crop_padding": 1,
+    "data.flip": False,
+    "model.spec": "MgNet[2,2,2]-[32]-B^l",
+    "train.epochs": 30,
+    "train.batch_size": 64,
+    "optim.learning_rate": 0.1,
+    "optim.nesterov": True,
+    "optim.schedule": "cosine",
+    "optim.warmup_epochs": 2.0,
+    "eval.every_epochs": 5,
+    "log.every_steps": 22,
+}
+PRESETS = {"default": DEFAULT}
 
 
-def get_config() -> ConfigDict:
-    config = default()
-    config.name = "digits"
-    config.data.name = "digits"
-    config.data.crop_padding = 1
-    config.data.flip = False
-    config.model.spec = "MgNet[2,2,2]-[32]-B^l"
-    config.train.epochs = 30
-    config.train.batch_size = 64
-    config.optim.learning_rate = 0.1
-    config.optim.schedule = "cosine"
-    config.optim.warmup_epochs = 2.0
-    config.optim.nesterov = True
-    config.eval.every_epochs = 5
-    config.log.every_steps = 22
-    return config
+def get_config(preset: str = "default") -> ConfigDict:
+    """The configuration of a preset."""
+    return from_preset(PRESETS, preset)

@@ -1,22 +1,29 @@
-"""MNIST."""
+"""A small MgNet on MNIST.
+
+python -m mgnet_jax.main --config=configs/mnist.py --config.data.dir=FOLDER
+"""
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import default
+from mgnet_jax.config import from_preset
+
+SMALL = {
+    "name": "mnist",
+    "data.name": "mnist",
+    "data.crop_padding": 2,
+    "data.flip": False,
+    "model.spec": "MgNet[2,2,2,2]-[16]-B^l",
+    "train.epochs": 8,
+    "train.batch_size": 128,
+    "optim.learning_rate": 0.1,
+    "optim.nesterov": True,
+    "optim.schedule": "cosine",
+    "optim.warmup_epochs": 1.0,
+    "log.every_steps": 78,
+}
+PRESETS = {"small": SMALL}
 
 
-def get_config() -> ConfigDict:
-    config = default()
-    config.name = "mnist"
-    config.data.name = "mnist"
-    config.data.crop_padding = 2
-    config.data.flip = False
-    config.model.spec = "MgNet[2,2,2,2]-[16]-B^l"
-    config.train.epochs = 8
-    config.train.batch_size = 128
-    config.optim.learning_rate = 0.1
-    config.optim.schedule = "cosine"
-    config.optim.warmup_epochs = 1.0
-    config.optim.nesterov = True
-    config.log.every_steps = 78
-    return config
+def get_config(preset: str = "small") -> ConfigDict:
+    """The configuration of a preset."""
+    return from_preset(PRESETS, preset)

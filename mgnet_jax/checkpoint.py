@@ -13,6 +13,8 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mgnet_jax.state import TrainState
 
+UNSCORED = -1.0  # below any accuracy
+
 
 class CheckpointError(ValueError):
     """A checkpoint that was asked for is not there; the message says which there are."""
@@ -25,9 +27,7 @@ def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
       workdir: folder of the run.
       keep: how many of the newest checkpoints stay; the best scored stays besides.
     """
-    best = preservation_policy.BestN(
-        get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
-    )
+    best = preservation_policy.BestN(get_metric_fn=_score, n=1)
     options = ocp.CheckpointManagerOptions(
         best_fn=_score,
         best_mode="max",
@@ -45,9 +45,7 @@ def _score(metrics: dict[str, Any]) -> float:
     return metrics["score"]
 
 
-def save(
-    checkpoints: ocp.CheckpointManager, state: TrainState, score: float | None = None
-) -> None:
+def save(checkpoints: ocp.CheckpointManager, state: TrainState, score: float | None = None) -> None:
     """Saves the state under its step and returns when it is on disk.
 
     Args:
@@ -59,7 +57,7 @@ def save(
     checkpoints.save(
         int(state.step),
         args=ocp.args.StandardSave(state),
-        metrics=None if score is None else {"score": score},
+        metrics={"score": UNSCORED if score is None else score},
         force=True,
     )
 
@@ -76,6 +74,8 @@ def find(checkpoints: ocp.CheckpointManager, which: str = "last") -> int | None:
     if which == "last":
         return steps[-1]
     best = checkpoints.best_step()
+    if best is not None and checkpoints.metrics(best)["score"] == UNSCORED:
+        best = None
     if which == "best" and best is not None:
         return best
     if which.isdecimal() and int(which) in steps:

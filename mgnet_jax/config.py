@@ -16,8 +16,11 @@ from mgnet_jax.data import sources
 from mgnet_jax.models import CHOICES, MgNetSpec, ModelError, modify, parse
 
 
-class ConfigError(ValueError):
-    """A configuration cannot be run; the message names the key, its value and the fix."""
+class ConfigError(Exception):
+    """A configuration cannot be run; the message names the key, its value and the fix.
+
+    Not a ValueError: config_flags would wrap one that a config file raises into a traceback.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,9 @@ KEYS: dict[str, Key] = {
     "data.validation": _at_least(
         0, 0, "training images held out; if any, they and never the test set choose the best epoch"
     ),
-    "data.crop_padding": _at_least(0, 4, "zero pixels around an image before a random crop; 0: none"),
+    "data.crop_padding": _at_least(
+        0, 4, "zero pixels around an image before a random crop; 0: none"
+    ),
     "data.flip": Key(True, "random horizontal flips"),
     "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network in the paper's notation"),
     "model.nu": Key((), "smoothing steps of each grid; (): as in model.spec"),
@@ -111,6 +116,27 @@ def default() -> ConfigDict:
     return config
 
 
+def from_preset(presets: Mapping[str, Mapping[str, Any]], preset: str) -> ConfigDict:
+    """A configuration: the defaults with one of a config file's presets put in.
+
+    Args:
+      presets: {preset: {"section.key": value}}.
+      preset: which, as in `--config=FILE:PRESET`.
+
+    Raises:
+      ConfigError: there is no such preset, or it has an unknown key.
+    """
+    if preset not in presets:
+        near = difflib.get_close_matches(preset, presets, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown preset {preset!r}{hint} There are: {', '.join(presets)}")
+    for name in presets[preset]:
+        check_name(name)
+    config = default()
+    config.update_from_flattened_dict(presets[preset])
+    return config
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration as {"section.key": value}."""
     flat: dict[str, Any] = {}
@@ -130,13 +156,6 @@ def check_name(name: str) -> None:
         hint = (leaves or near or [""])[0]
         hint = f"; did you mean config.{hint}?" if hint else ""
         raise ConfigError(f"unknown key config.{name}{hint}")
-
-
-def preset_error(preset: str, presets: Mapping[str, Any]) -> ConfigError:
-    """The error of a config file that is asked for a preset it does not have."""
-    near = difflib.get_close_matches(preset, presets, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"unknown preset {preset!r}{hint} There are: {', '.join(presets)}.")
 
 
 def validate(config: ConfigDict, devices: int = 1) -> MgNetSpec:
@@ -185,7 +204,8 @@ def _check_batches(flat: Mapping[str, Any], devices: int) -> None:
         )
     if flat["eval.batch_size"] % devices:
         raise ConfigError(
-            f"config.eval.batch_size={flat['eval.batch_size']} must be divisible by {devices} devices"
+            f"config.eval.batch_size={flat['eval.batch_size']} must be divisible by "
+            f"{devices} devices"
         )
     held_out = flat["data.validation"]
     if held_out + batch > info.train_size:
@@ -224,6 +244,12 @@ def _spec(flat: Mapping[str, Any]) -> MgNetSpec:
             f"config.model.nu={flat['model.nu']}, config.model.channels={flat['model.channels']}, "
             f"config.model.B={flat['model.B']!r} do not fit {spec}: {error}"
         ) from None
+
+
+def model_options(config: ConfigDict) -> dict[str, Any]:
+    """The options of `models.create` in a configuration: what is not part of the spec."""
+    spec_keys = ("spec", "nu", "channels", "B")
+    return {key: value for key, value in config.model.items() if key not in spec_keys}
 
 
 def to_text(config: ConfigDict) -> str:

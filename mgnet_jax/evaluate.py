@@ -5,9 +5,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mgnet_jax import checkpoint
+from mgnet_jax.job import Job
 from mgnet_jax.log import say, table
 from mgnet_jax.models import MgNetSpec
-from mgnet_jax.train import Job, check_workdir
+from mgnet_jax.train import check_workdir
 
 
 def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> dict[str, float]:
@@ -28,12 +29,16 @@ def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> 
       DataError: the data set cannot be read.
     """
     check_workdir(config, workdir)
+    if not workdir.is_dir():
+        raise checkpoint.CheckpointError(
+            f"there is no folder {workdir}; train first, or give the run's --workdir"
+        )
     job = Job(config, spec)
     with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         step = checkpoint.find(checkpoints, which)
         if step is None:
             raise checkpoint.CheckpointError(
-                f"no checkpoint in {checkpoints.directory}; train first, or give the run's --workdir"
+                f"no checkpoint in {workdir}; train first, or give the run's --workdir"
             )
         state = checkpoint.restore(checkpoints, step, job.abstract_state())
     scores = job.score(state)

@@ -1,7 +1,6 @@
 """What a run shows and leaves behind: metrics files, the progress line, tables and curves.
 
-Steps are optimiser steps, rates images per second over all devices; accuracies are fractions 0..1
-in files and printed as % to people.
+Steps are optimiser steps; accuracies are fractions 0..1 in files and printed as % to people.
 """
 
 import contextlib
@@ -15,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,8 +64,8 @@ class MetricsWriter(contextlib.ExitStack):
 
     metrics.jsonl has one JSON object a line: `kind` ("train" or "eval"), `step`, `epoch` and some
     of the other `COLUMNS`; metrics.csv has the same as rows, blank where a record has no value. NaN
-    and infinity are null in the one, nan in the other. Lines are flushed as they are written. One
-    process writes: process 0 of a multi-host run. `close()`, or the end of a `with`, closes all.
+    and infinity are null in the one, nan in the other, absent in TensorBoard. Lines are flushed as
+    written. One process writes, process 0 of several. `close()` or the end of a `with` closes all.
     """
 
     def __init__(
@@ -87,21 +87,20 @@ class MetricsWriter(contextlib.ExitStack):
             self._board = self.enter_context(_tensorboard(self._workdir / "tensorboard", first))
         self._workdir.mkdir(parents=True, exist_ok=True)
         self._files = []
-        jsonl, table = zip(*lines, strict=True)
-        for name, part in (("metrics.jsonl", jsonl), ("metrics.csv", table)):
+        jsonl, rows = zip(*lines, strict=True)
+        for name, part in (("metrics.jsonl", jsonl), ("metrics.csv", rows)):
             _replace(self._workdir / name, "".join(part).encode())
             file = (self._workdir / name).open("a", encoding="utf-8", newline="")
             self._files.append(self.enter_context(file))
 
     def write(self, kind: str, step: int, epoch: float, **values: SupportsFloat) -> None:
         """Append a record; raises LogError if its kind or the name of a value is unknown."""
-        scalars = {name: float(value) for name, value in values.items()}
-        finite = {name: x if math.isfinite(x) else None for name, x in scalars.items()}
-        record = _checked(kind, int(step), float(epoch), **finite)
+        finite = {name: float(x) for name, x in values.items() if math.isfinite(x)}
+        record = _checked(kind, int(step), float(epoch), **(dict.fromkeys(values) | finite))
         for file, line in zip(self._files, _lines(record), strict=True):
             file.write(line)
             file.flush()
-        for name, x in scalars.items() if self._board else ():
+        for name, x in finite.items() if self._board else ():
             self._board.add_scalar(f"{kind}/{name}", x, int(step))
 
     def history(self) -> list[Record]:
@@ -130,7 +129,8 @@ def _tensorboard(folder: Path, first_step: int) -> Any:
     except ImportError as error:
         install = "pip install 'mgnet_jax[tensorboard]'"
         raise LogError(f"log.tensorboard is true but needs tensorboardX: {install}") from error
-    return board.SummaryWriter(logdir=str(folder), purge_step=first_step, flush_secs=10)
+    options = {"purge_step": first_step, "filename_suffix": f".{first_step}", "flush_secs": 10}
+    return board.SummaryWriter(logdir=str(folder), **options)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -166,8 +166,8 @@ def progress_line(
     return (
         f"step {step:>{len(total)},}/{total}  epoch {epoch:>{len(whole) + 2}.1f}/{whole}"
         f"  loss {loss:>6{digits}}  acc {100 * accuracy:>4.1f} %"
-        f"  {'-' if math.isnan(images_per_second) else rate:>6} images/s"
-        f"  left {'-' if math.isnan(seconds_left) else duration(seconds_left)}"
+        f"  {rate if math.isfinite(images_per_second) else '-':>6} images/s"
+        f"  left {duration(seconds_left) if math.isfinite(seconds_left) else '-'}"
     )
 
 
@@ -209,8 +209,9 @@ class Progress:
         line = progress_line(*run, loss, accuracy, self.images_per_second, left)
         if self.stream.isatty():
             self._due = now + 0.1
-            if len(line) >= (width := shutil.get_terminal_size().columns):  # it would wrap
-                line = " ".join(line.split())[: width - 1]
+            width = max(shutil.get_terminal_size().columns, 2) - 1
+            if len(line) > width:
+                line = textwrap.shorten(line.replace("images", "img"), width, placeholder="")
             say("\r" + line.ljust(len(self._shown)), end="\n" if last else "", stream=self.stream)
             self._shown = "" if last else line
         else:
@@ -247,7 +248,7 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = 
     for name in names:
         cells = [_cell(row.get(name)) for row in rows]
         width = max(map(len, [name, *cells]))
-        pad = str.rjust if any(cells) and all(map(number.fullmatch, cells)) else str.ljust
+        pad = str.rjust if all(map(number.fullmatch, cells)) else str.ljust
         aligned.append([pad(cell, width) for cell in (name, "-" * width, *cells)])
     return "\n".join("  ".join(line).rstrip() for line in zip(*aligned, strict=True))
 
@@ -255,16 +256,15 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = 
 def _cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return "" if value is None else str(value)
-    x = float(value)
-    whole = isinstance(value, numbers.Integral) or 1e4 <= abs(x) < 1e12
-    return f"{x:,.0f}" if whole else f"{x:.4g}"
+    whole = isinstance(value, numbers.Integral) or 1e4 <= abs(float(value)) < 1e12
+    return f"{float(value):{',.0f' if whole else '.4g'}}"
 
 
 def plot_curves(history: Sequence[Record], path: str | os.PathLike[str], title: str) -> None:
     """Draw loss and accuracy against epochs into the PNG file `path`, replaced atomically.
 
-    A star marks the best accuracy of the evaluations: on the validation split or, where there is
-    none, on the test split, else on the training split. NaN and None leave gaps.
+    A star marks the best accuracy (of equal ones the last) of the evaluations: on the validation
+    split or, where there is none, the test split, else the training split. NaN and None leave gaps.
     """
     from matplotlib.figure import Figure
 
@@ -274,7 +274,7 @@ def plot_curves(history: Sequence[Record], path: str | os.PathLike[str], title: 
     )  # fmt: skip
     scored = {name for r in history for name, value in r.items() if value is not None}
     split = next((s for s in ("validation_", "test_", "train_") if f"{s}accuracy" in scored), None)
-    figure, handles = Figure(figsize=(10, 4.5), layout="constrained"), {}
+    figure, lines = Figure(figsize=(10, 4.5), layout="constrained"), {}
     figure.suptitle(title, parse_math=False)
     left, right = figure.subplots(1, 2)
     for axes, name, scale in ((left, "loss", 1), (right, "accuracy", 100)):
@@ -284,18 +284,17 @@ def plot_curves(history: Sequence[Record], path: str | os.PathLike[str], title: 
             if not any(map(math.isfinite, y)):
                 continue
             if prefix == split and axes is right:
-                best = y.index(max(filter(math.isfinite, y)))
+                best = max((v, i) for i, v in enumerate(y) if math.isfinite(v))[1]
                 label += f" (★ {y[best]:.2f} % at epoch {x[best]:g})"
                 right.plot(x[best], y[best], "*", color=colour, mec="white", ms=15, zorder=5)
                 left.axvline(x[best], color=colour, linewidth=1, linestyle=":")
             marker = "." if len(y) <= 50 else ""
-            (handles[prefix],) = axes.plot(x, y, color=colour, marker=marker, label=label)
+            (lines[prefix],) = axes.plot(x, y, color=colour, marker=marker, label=label)
         axes.set(xlabel="epoch", ylabel=f"{name} (%)" if scale > 1 else name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_yscale("log" if left.dataLim.ymin > 0 else "linear")
-    below = {"loc": "outside lower center", "ncols": 4, "frameon": False}
-    figure.legend(handles=[*handles.values()], **below)
+    figure.legend(handles=[*lines.values()], loc="outside lower center", ncols=4, frameon=False)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     _replace(Path(path), png.getvalue())

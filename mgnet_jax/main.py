@@ -1,120 +1,142 @@
 """The command line: `python -m mgnet_jax.main [--config=FILE[:PRESET]] [--config.KEY=VALUE ...]`.
 
-Without arguments it trains a small MgNet on scikit-learn's digits. This is the only module that
-knows flags and exit codes: 0 done, 2 a mistake in the command or the data, 1 a failed run, and 128
-plus the signal's number for a stopped one.
+Without arguments it trains a small MgNet on scikit-learn's digits.
 """
 
-import os
-import sys
+# The only module that knows flags and exit codes: 0 done, 1 the run failed, 2 a mistake in the
+# command, the configuration or the data, 128 + n stopped by signal n with the state saved.
+# ruff: noqa: E402
 import time
+
+STARTED = time.monotonic()  # before the imports, which take seconds
+
+import os
+import re
+import sys
 from pathlib import Path
 
-from absl import app, flags
+import jax
+from absl import flags
 from ml_collections import config_flags
 
-_STARTED = time.monotonic()
+from mgnet_jax.checkpoint import CheckpointError
+from mgnet_jax.config import ConfigError, check_name, model_options, to_text, validate
+from mgnet_jax.data.sources import INFO, DataError
+from mgnet_jax.evaluate import evaluate
+from mgnet_jax.log import LogError, say
+from mgnet_jax.models import create
+from mgnet_jax.summary import memory_summary, model_summary
+from mgnet_jax.train import Interrupted, TrainError, train
 
-FLAGS = flags.FLAGS
-flags.DEFINE_enum("mode", "train", ["train", "eval", "summary"], "train (or go on with) a run, "
-                  "score a checkpoint on the full test set, or print the model and stop")  # fmt: skip
-flags.DEFINE_string("workdir", "", "folder of the run; default: runs/<config.name>")
-flags.DEFINE_string("checkpoint", "last", "for --mode=eval: last, best, or a step")
-flags.DEFINE_string(
-    "jit_cache",
-    os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/mgnet_jax/jit",
-    "folder where compiled programs are kept, so that the next start is faster; empty: none",
-)
+PACKAGE = Path(__file__).resolve().parent
+CONFIG_FOLDERS = (PACKAGE.parent / "configs", PACKAGE / "configs")  # in a checkout; installed
+
+
+def define_flags(argv: list[str]) -> flags.FlagValues:
+    """The flags; argv must hold --config=FILE, and has the overrides of its keys."""
+    values = flags.FlagValues()
+    flags.DEFINE_enum(
+        "mode",
+        "train",
+        ["train", "eval", "summary"],
+        "train (or go on with) a run, score a checkpoint on the full test set, or print the model",
+        flag_values=values,
+    )
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/mgnet_jax/jit"
+    for name, default, meaning in (
+        ("workdir", "", "folder of the run; default: runs/<config.name>"),
+        ("checkpoint", "last", "for --mode=eval: last, best, or a step"),
+        ("jit_cache", cache, "folder of compiled programs, for a faster next start; empty: none"),
+    ):
+        flags.DEFINE_string(name, default, meaning, flag_values=values)
+    flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
+    config_flags.DEFINE_config_file(
+        "config", None, "config file, or the name of one in configs/; :PRESET may follow",
+        flag_values=values, sys_argv=argv,
+    )  # fmt: skip
+    return values
 
 
 def find_config(name: str) -> str:
-    """The path of a config file, with its `:preset`.
-
-    A name is a path, or that of a file of configs/: in a checkout beside the package, or inside the
-    installed package.
-    """
-    path, colon, preset = name.partition(":")
-    package = Path(__file__).resolve().parent
-    short = Path(path).name.removesuffix(".py") + ".py"
-    for candidate in (Path(path), package.parent / "configs" / short, package / "configs" / short):
-        if candidate.is_file():
-            return f"{candidate}{colon}{preset}"
-    from mgnet_jax.config import ConfigError
-
-    known = sorted(
-        file.stem
-        for folder in (package.parent / "configs", package / "configs")
-        for file in folder.glob("*.py")
-    )
-    raise ConfigError(
-        f"no config file {path!r}; give the path of a file, or one of {', '.join(known)}"
-    )
-
-
-def parse_arguments(argv: list[str]) -> list[str]:
-    """Parses absl flags; every mistake in them is a message, not a traceback.
+    """The path of a config file, `:preset` kept; a bare name is looked up in configs/.
 
     Raises:
-      ConfigError, flags.Error: naming the flag.
+      ConfigError: there is no such file.
     """
-    from mgnet_jax.config import check_name
-
-    config = next((a.partition("=")[2] for a in argv if a.split("=")[0] in ("--config", "-config")),
-                  "digits")  # fmt: skip
-    # an override must come after --config for config_flags
-    overrides = [a for a in argv[1:] if a.lstrip("-").startswith(("config.", "noconfig."))]
-    others = [a for a in argv[1:] if a not in overrides and not a.startswith(("--config", "-config"))]
-    for override in overrides:
-        check_name(override.lstrip("-").removeprefix("no").partition("=")[0].partition(".")[2])
-    argv = [argv[0], f"--config={find_config(config)}", *overrides, *others]
-    config_flags.DEFINE_config_file("config", sys_argv=argv)
-    return FLAGS(argv)
+    path, colon, preset = name.partition(":")
+    bare = Path(path).name.removesuffix(".py") + ".py"
+    for candidate in (Path(path), *(folder / bare for folder in CONFIG_FOLDERS)):
+        if candidate.is_file():
+            return f"{candidate}{colon}{preset}"
+    known = sorted({file.stem for folder in CONFIG_FOLDERS for file in folder.glob("*.py")})
+    raise ConfigError(f"no config file {path!r}; give a path, or one of {', '.join(known)}")
 
 
-def main(argv: list[str]) -> None:
-    """Validates everything, then does what --mode says."""
-    if len(argv) > 1:
-        raise flags.Error(f"unexpected argument {argv[1]!r}; write --flag=value")
-    config = FLAGS.config
-    import jax
+def parse_arguments(argv: list[str]) -> flags.FlagValues:
+    """Parses the command line, --config defaulting to digits.
 
-    from mgnet_jax import config as configuration
-    from mgnet_jax.log import say
+    Raises:
+      ConfigError: an unknown config file, preset or key.
+      flags.Error: an unknown flag or a value of the wrong type.
+    """
+    program, *arguments = argv
+    for i, argument in enumerate(arguments):
+        if match := re.fullmatch(r"--?config=(.*)", argument):
+            arguments[i] = f"--config={find_config(match.group(1))}"
+            break
+        if re.fullmatch(r"--?config", argument) and i + 1 < len(arguments):
+            arguments[i + 1] = find_config(arguments[i + 1])
+            break
+    else:
+        arguments = [f"--config={find_config('digits')}", *arguments]
+    for argument in arguments:
+        if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
+            check_name(match.group(1))
+    values = define_flags([program, *arguments])
+    _, *extra = values([program, *arguments])
+    if extra:
+        raise flags.Error(f"unexpected argument {extra[0]!r}; flags are written --flag=value")
+    return values
 
-    if config.model.get("dtype") == "float64":
-        jax.config.update("jax_enable_x64", True)
-    if FLAGS.jit_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(FLAGS.jit_cache).expanduser()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    spec = configuration.validate(config, jax.device_count())
-    say(configuration.to_text(config) + "\n")
 
-    from mgnet_jax.data.sources import INFO
-    from mgnet_jax.models import create
-    from mgnet_jax.summary import memory_summary, model_summary
-
+def run(values: flags.FlagValues) -> None:
+    """Validates the configuration, prints it and the model, then does what --mode says."""
+    config = values.config
+    if values.jit_cache:
+        jax.config.update("jax_compilation_cache_dir", str(Path(values.jit_cache).expanduser()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    spec = validate(config, jax.device_count())
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     info = INFO[config.data.name]
-    model = create(
-        spec, info.num_classes, config.model.stem, form=config.model.form,
-        remat=config.model.remat, dtype=config.model.dtype,
-    )  # fmt: skip
-    say(model_summary(model, info))
+    model = create(spec, info.num_classes, **model_options(config))
+    say(f"{to_text(config)}\n\n{model_summary(model, info)}")
     say(memory_summary(model, info, config.train) + "\n")
-    workdir = Path(FLAGS.workdir or Path("runs", config.name or "unnamed"))
-    if FLAGS.mode == "train":
-        from mgnet_jax.train import train
-
-        train(config, spec, workdir, _STARTED)
-    elif FLAGS.mode == "eval":
-        from mgnet_jax.evaluate import evaluate
-
-        evaluate(config, spec, workdir, FLAGS.checkpoint)
+    workdir = Path(values.workdir or Path("runs", config.name or "unnamed"))
+    if values.mode == "train":
+        train(config, spec, workdir, STARTED)
+    elif values.mode == "eval":
+        evaluate(config, spec, workdir, values.checkpoint)
 
 
-def run(argv: list[str]) -> int:
-    """Runs the command and gives its exit code."""
+def main(argv: list[str]) -> int:
+    """Runs the command and gives its exit code; mistakes become messages, not tracebacks."""
+    try:
+        values = parse_arguments(argv)
+        if values.help:
+            say(f"{__doc__}\n{values.get_help()}")
+        else:
+            run(values)
+    except Interrupted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except TrainError as failed:
+        print(f"\nerror: {failed}", file=sys.stderr)
+        return 1
+    except (ConfigError, DataError, CheckpointError, LogError, flags.Error) as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
-    main(parse_arguments(sys.argv))
+    sys.exit(main(sys.argv))

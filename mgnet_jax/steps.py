@@ -4,7 +4,6 @@ Images come as uint8 and are augmented and normalised here, on the device.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import flax.struct
@@ -119,7 +118,7 @@ def make_train_step(
     return train_step
 
 
-def make_train_chunk(train_step: Callable, mesh: Mesh) -> Callable:
+def make_train_chunk(train_step: Callable, mesh: Mesh) -> Any:
     """Many optimiser steps in one compiled call, for a data set that lies on the device.
 
     The returned function takes the state (donated), the data set's images and labels, indices
@@ -154,8 +153,13 @@ def make_train_chunk(train_step: Callable, mesh: Mesh) -> Callable:
 
 
 def make_score(
-    model: nn.Module, mesh: Mesh, *, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int
-) -> Callable[[Mapping[str, Any], jax.Array, jax.Array], Metrics]:
+    model: nn.Module,
+    mesh: Mesh,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    batch_size: int,
+) -> Any:
     """Scores every image of a data set that lies on the device, in one compiled call.
 
     The returned function takes variables, images uint8 (N, H, W, C) and labels int32 (N,). The last
@@ -170,11 +174,11 @@ def make_score(
             places = i * batch_size + jnp.arange(batch_size)
             chosen, mask = jnp.minimum(places, size - 1), places < size
             batch = jax.lax.with_sharding_constraint(images[chosen], sharding.batch(mesh))
-            logits = model.apply(variables, normalise(batch, mean, std), train=False)
+            logits: Any = model.apply(variables, normalise(batch, mean, std), train=False)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[chosen])
             return metrics + measure(losses, logits, labels[chosen], mask)
 
         return jax.lax.fori_loop(0, -(-size // batch_size), one_batch, Metrics.zero())
 
     same = sharding.replicated(mesh)
-    return jax.jit(partial(score), in_shardings=(same, same, same), out_shardings=same)
+    return jax.jit(score, in_shardings=(same, same, same), out_shardings=same)

@@ -5,7 +5,7 @@ from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """While entered, the first SIGINT or SIGTERM is noted in `received`; a second one acts as usual.
+    """While entered, notes the first SIGINT or SIGTERM in `received`; a second one acts as usual.
 
     Attributes:
       received: the signal, or None.

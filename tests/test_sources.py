@@ -270,7 +270,7 @@ def test_files_that_are_not_there_are_named_with_the_remedy(name: str, tmp_path:
     absent = tmp_path / "absent"
     for text, places in (
         (message(name), []),
-        (message(name, str(absent)), [str(absent)]),
+        (message(name, str(absent)), [f"{absent} is not a folder"]),
         (message(name, str(tmp_path)), [f"{tmp_path},", str(tmp_path / name)]),
     ):
         for part in [name, *FILES[name], *places, *REMEDY, *URLS[name]]:
@@ -298,6 +298,14 @@ def test_a_file_missing_from_an_archive_is_the_one_named(
     assert f"{file.removesuffix('.gz')} missing from {folder}." in text
     for part in [*REMEDY, *URLS[name]]:
         assert part in text
+
+
+def test_a_complete_archive_is_read_beside_an_incomplete_one(tmp_path: Path) -> None:
+    train, test = some_images("cifar10", 7, seed=0), some_images("cifar10", 3, seed=1)
+    write_cifar10_binary(tmp_path, some_images("cifar10", 7, seed=2), test)
+    (tmp_path / "data_batch_1.bin").unlink()
+    write_cifar10_python(tmp_path, train, test)
+    assert same(sources.load("cifar10", str(tmp_path)).train, train)
 
 
 def idx(magic: int, shape: tuple[int, ...], content: bytes) -> bytes:

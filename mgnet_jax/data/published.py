@@ -258,7 +258,7 @@ def find(name: str, root: Path | None) -> tuple[Form, dict[str, Path]]:
         for form in _FORMS[name]
         for folder in (root, *(root / below for below in form.folders))
     ]
-    form, folder, paths = max(attempts, key=lambda attempt: len(attempt[2]) / len(attempt[0].files))
+    form, folder, paths = min(attempts, key=lambda tried: len(tried[0].files) - len(tried[2]))
     missing = [file for file in form.files if file not in paths]
     if not missing:
         return form, paths

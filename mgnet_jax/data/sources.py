@@ -122,8 +122,8 @@ def hold_out(train: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet
     shuffled = random.permutation(total)
     by_class = shuffled[np.argsort(train.labels[shuffled], kind="stable")]
     held = np.zeros(total, bool)
-    if count:  # equal steps through the classes laid end to end, from a random start
-        held[by_class[(np.arange(count) * total + random.integers(total)) // count]] = True
+    # equal steps through the classes laid end to end, from a random start
+    held[by_class[(np.arange(count) * total + random.integers(total)) // count]] = True
     kept_part, held_part = (ImageSet(train.images[m], train.labels[m]) for m in (~held, held))
     return kept_part, held_part
 

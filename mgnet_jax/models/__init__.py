@@ -1,14 +1,14 @@
-"""The networks. `create` makes one from the paper's name of it, `layers` counts what it costs."""
+"""The networks: `create` makes one from the paper's name of it, `count_parts` counts its costs."""
 
 import difflib
 from typing import Any
 
 from mgnet_jax.models.iteration import FORMS
-from mgnet_jax.models.mgnet import MgNet, layers
+from mgnet_jax.models.mgnet import MgNet, count_parts
 from mgnet_jax.models.spec import MgNetSpec, ModelError, SpecError, modify, parse
 
 __all__ = [
-    "CHOICES", "MgNet", "MgNetSpec", "ModelError", "SpecError", "create", "layers", "modify",
+    "CHOICES", "MgNet", "MgNetSpec", "ModelError", "SpecError", "count_parts", "create", "modify",
     "parse",
 ]  # fmt: skip
 
@@ -21,9 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """The values of the options that are one of a few words."""
 
 
-def create(
-    name: str | MgNetSpec, num_classes: int, stem: str = "cifar", **options: Any
-) -> MgNet:
+def create(name: str | MgNetSpec, num_classes: int, stem: str = "cifar", **options: Any) -> MgNet:
     """Makes the network of that name, as the paper writes it.
 
     Args:
@@ -42,7 +40,9 @@ def create(
     """
     spec = parse(name) if isinstance(name, str) else name
     options = {"num_classes": num_classes, "stem": stem, **options}
-    known = [field for field in MgNet.__dataclass_fields__ if field not in ("spec", "parent", "name")]
+    known = [
+        field for field in MgNet.__dataclass_fields__ if field not in ("spec", "parent", "name")
+    ]
     for key, value in options.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)

@@ -4,7 +4,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class Part:
     """One part of a network.
 
     Attributes:
@@ -24,9 +24,9 @@ class Layer:
     macs: int
     kept: int
 
-    def merge(self, other: "Layer", name: str, detail: str) -> "Layer":
+    def merge(self, other: "Part", name: str, detail: str) -> "Part":
         """This part and another that runs beside it, as one; the output is this one's."""
-        return Layer(
+        return Part(
             name,
             detail,
             self.output,
@@ -35,7 +35,7 @@ class Layer:
             self.kept + other.kept,
         )
 
-    def with_output(self, grid: tuple[int, int]) -> "Layer":
+    def with_output(self, grid: tuple[int, int]) -> "Part":
         """This part followed by a pooling to another grid (height, width)."""
         return dataclasses.replace(self, output=(*grid, self.output[-1]))
 
@@ -45,10 +45,10 @@ def conv_size(grid: tuple[int, int], stride: int) -> tuple[int, int]:
     return (grid[0] - 1) // stride + 1, (grid[1] - 1) // stride + 1
 
 
-def conv_bn(name: str, c_in: int, c_out: int, size: int, grid: tuple[int, int]) -> Layer:
+def conv_bn(name: str, c_in: int, c_out: int, size: int, grid: tuple[int, int]) -> Part:
     """A convolution without bias onto a grid (height, width), then affine batch norm and ReLU."""
     kernel, points = size * size * c_in * c_out, grid[0] * grid[1]
-    return Layer(
+    return Part(
         name=name,
         detail=f"{size}x{size}, BN, ReLU",
         output=(*grid, c_out),

@@ -71,8 +71,12 @@ class Smoother(nn.Module):
         A = self.param(
             "A", kernel_init(self.initializer), (3, 3, self.c_u, self.c_f), self.param_dtype
         )
-        B_shape = (3, 3, self.c_f, self.c_u) if self.share_B else (self.nu, 3, 3, self.c_f, self.c_u)
-        B = self.param("B", kernel_init(self.initializer, not self.share_B), B_shape, self.param_dtype)
+        B_shape = (
+            (3, 3, self.c_f, self.c_u) if self.share_B else (self.nu, 3, 3, self.c_f, self.c_u)
+        )
+        B = self.param(
+            "B", kernel_init(self.initializer, not self.share_B), B_shape, self.param_dtype
+        )
         step = nn.scan(
             nn.remat(Step, prevent_cse=False) if self.remat else Step,
             variable_axes={"params": 0, "batch_stats": 0},

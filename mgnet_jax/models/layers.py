@@ -41,9 +41,7 @@ def _conv_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Ar
     return _conv(x, kernel, stride), (x, kernel)
 
 
-def _conv_gradients(
-    stride: int, saved: tuple[Array, Array], g: Array
-) -> tuple[Array, Array]:
+def _conv_gradients(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     """Gradients of x and of the kernel, from g, the gradient of the output (N, H', W', c_out).
 
     On GPUs and TPUs they are JAX's own. XLA's CPU compiler rewrites the gradients' convolutions to
@@ -57,9 +55,7 @@ def _conv_gradients(
     return lax.platform_dependent(*saved, g, cpu=cpu, default=default)
 
 
-def _conv_gradients_nhwc(
-    x: Array, kernel: Array, g: Array, stride: int
-) -> tuple[Array, Array]:
+def _conv_gradients_nhwc(x: Array, kernel: Array, g: Array, stride: int) -> tuple[Array, Array]:
     """The gradients of `_conv` as convolutions of NHWC arrays with HWIO kernels."""
     size = kernel.shape[0]
     pad = size // 2
@@ -90,9 +86,19 @@ def kernel_init(name: str, stacked: bool = False) -> Initializer:
         (PyTorch's default, the published script's: uniform, variance 1 / (3 fan_in)).
       stacked: the first axis counts kernels (one a smoothing step) and is not part of fan_in.
     """
-    scale, distribution = {"kaiming": (2.0, "normal"), "pytorch": (1 / 3, "uniform")}[name]
-    return nn.initializers.variance_scaling(
-        scale, "fan_in", distribution, batch_axis=(0,) if stacked else ()
+    batch_axis = (0,) if stacked else ()
+    if name == "kaiming":
+        return nn.initializers.variance_scaling(2.0, "fan_in", "normal", batch_axis=batch_axis)
+    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", batch_axis=batch_axis)
+
+
+def bias_init(name: str, fan_in: int) -> Initializer:
+    """The initialiser of the linear head's bias: zero, or PyTorch's as for the kernel."""
+    if name == "kaiming":
+        return nn.initializers.zeros
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype: jax.random.uniform(
+        key, shape, dtype, minval=-bound, maxval=bound
     )
 
 
@@ -180,16 +186,11 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, u: Array) -> Array:
         features = jnp.mean(u.astype(self.param_dtype), (1, 2))
-        if self.initializer == "pytorch":
-            bound = features.shape[-1] ** -0.5
-            bias_init = lambda key, *args: jax.random.uniform(key, *args, -bound, bound)  # noqa: E731
-        else:
-            bias_init = nn.initializers.zeros
         return nn.Dense(
             self.num_classes,
             param_dtype=self.param_dtype,
             dtype=self.param_dtype,
             kernel_init=kernel_init(self.initializer),
-            bias_init=bias_init,
+            bias_init=bias_init(self.initializer, features.shape[-1]),
             name="linear",
         )(features)

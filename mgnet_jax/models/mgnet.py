@@ -1,12 +1,13 @@
 """MgNet (He and Xu 2019): Algorithm 2 of the paper, on the smoother of `iteration`."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.cost import Layer, conv_bn, conv_size
+from mgnet_jax.models.cost import Part, conv_bn, conv_size
 from mgnet_jax.models.iteration import Restrict, Smoother
 from mgnet_jax.models.layers import Array, Head, Stem
-from mgnet_jax.models.spec import MgNetSpec
+from mgnet_jax.models.spec import MgNetSpec, ModelError
 
 
 class MgNet(nn.Module):
@@ -35,9 +36,13 @@ class MgNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
+        if images.ndim != 4:
+            raise ModelError(f"images must be (N, height, width, channels), not {images.shape}")
+        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+            raise ModelError("dtype='float64' needs jax.config.update('jax_enable_x64', True)")
         spec, init = self.spec, self.initializer
         param_dtype = jnp.float64 if self.dtype == "float64" else jnp.float32
-        (c_u, c_f), first = spec.channels[0], True
+        c_u, c_f = spec.channels[0]
         r = Stem(self.stem, c_f, init, param_dtype, name="stem")(images.astype(self.dtype), train)
         u = jnp.zeros((*r.shape[:-1], c_u), r.dtype)
         for level, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
@@ -52,7 +57,7 @@ class MgNet(nn.Module):
         return Head(self.num_classes, init, param_dtype, name="head")(u)
 
 
-def layers(model: MgNet, image_shape: tuple[int, int, int]) -> list[Layer]:
+def count_parts(model: MgNet, image_shape: tuple[int, int, int]) -> list[Part]:
     """The parts of an MgNet with their exact costs for one image (height, width, channels).
 
     Counted from the spec: what the model's form needs, so that the last A of the coarsest grid,
@@ -77,7 +82,7 @@ def layers(model: MgNet, image_shape: tuple[int, int, int]) -> list[Layer]:
         A_convs = nu - last if model.form == "dual" else nu + (level > 1) + (not last)
         kernel, points = 9 * c_u * c_f, grid[0] * grid[1]
         parts.append(
-            Layer(
+            Part(
                 name=f"level{level}",
                 detail=f"{nu} steps, A shared, B {'shared' if spec.share_B else 'per step'}",
                 output=(*grid, c_u),
@@ -88,7 +93,7 @@ def layers(model: MgNet, image_shape: tuple[int, int, int]) -> list[Layer]:
         )
     c_u = spec.channels[-1][0]
     parts.append(
-        Layer(
+        Part(
             name="head",
             detail="average, linear",
             output=(model.num_classes,),

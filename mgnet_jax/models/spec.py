@@ -160,8 +160,11 @@ class _Reader:
             channels = [self.number("channels")]
         if len(channels) not in (1, len(nu)):
             self.place = channels_at
-            self.fail(f"{len(nu)} channel entries, one a grid, or a single one for all grids; "
-                      f"here are {len(channels)}", found=False)
+            self.fail(
+                f"{len(nu)} channel entries, one a grid, or a single one for all grids; "
+                f"here are {len(channels)}",
+                found=False,
+            )
         self.expect("-", "'-' and B^l or B^{l,i}")
         share_B = self.extractor()
         return MgNetSpec(tuple(nu), _one_pair_a_grid(tuple(channels), len(nu)), share_B)
@@ -189,7 +192,7 @@ class _Reader:
         self.expect(")", "')'")
         return c_u, c_f
 
-    def list_of(self, item, end: str) -> list:
+    def list_of(self, item: Callable[[], T], end: str) -> list[T]:
         items = [item()]
         while self.accept(","):
             items.append(item())

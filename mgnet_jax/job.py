@@ -1,0 +1,144 @@
+"""What a configuration asks for, made: the network, its data on the device, the compiled steps."""
+
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mgnet_jax import checkpoint, optim, sharding, steps
+from mgnet_jax.config import ConfigError, model_options
+from mgnet_jax.data import pipeline, sources
+from mgnet_jax.models import MgNetSpec, create
+from mgnet_jax.state import TrainState, create_state
+
+
+class Job:
+    """All that a configuration asks for, made once: network, data on the device, compiled steps.
+
+    Args:
+      config: a validated configuration.
+      spec: its network, from `config.validate`.
+      mesh: devices; default: all.
+
+    Attributes:
+      steps_per_epoch, total_steps: optimiser steps.
+      train_size: images trained on, those held out left out.
+
+    Raises:
+      DataError: the data set cannot be read.
+      ConfigError: it has fewer images than the configuration needs.
+    """
+
+    def __init__(self, config: ConfigDict, spec: MgNetSpec, mesh: Mesh | None = None):
+        self.config, self.spec = config, spec
+        self.mesh = mesh or sharding.make_mesh()
+        info = sources.INFO[config.data.name]
+        self.model = create(spec, info.num_classes, **model_options(config))
+        self.data = sources.load(config.data.name, config.data.dir, config.data.source)
+        train, self.validation = self.data.train, None
+        if config.data.validation:
+            train, self.validation = sources.hold_out(train, config.data.validation, config.seed)
+        self.train_size = len(train)
+        self.steps_per_epoch = self.train_size // config.train.batch_size
+        if not self.steps_per_epoch:
+            raise ConfigError(
+                f"config.train.batch_size={config.train.batch_size} is more than the "
+                f"{self.train_size} training images in config.data.dir={config.data.dir!r}"
+            )
+        self.total_steps = config.train.epochs * self.steps_per_epoch
+        self.schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
+        self.optimizer = optim.make_optimizer(config.optim, self.schedule)
+        self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
+        self.copies = sharding.replicated(self.mesh)
+        self._train_images = train
+        self._scale = {"mean": info.mean, "std": info.std}
+
+    def _create_state(self, rng: jax.Array) -> TrainState:
+        shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0
+        return create_state(self.model, self.optimizer, rng, shape, ema)
+
+    def initial_state(self) -> TrainState:
+        """The state at step 0, on the mesh."""
+        return jax.jit(self._create_state, out_shardings=self.copies)(self.init_rng)
+
+    def abstract_state(self) -> Any:
+        """Shapes, types and shardings of the state, to restore a checkpoint into."""
+        return checkpoint.abstract(jax.eval_shape(self._create_state, self.init_rng), self.copies)
+
+    @cached_property
+    def train_set(self) -> tuple[jax.Array, jax.Array]:
+        """Images and labels to train on, on the device."""
+        return pipeline.to_device(self._train_images, self.copies)
+
+    @cached_property
+    def scored_sets(self) -> dict[str, tuple[jax.Array, jax.Array]]:
+        """Images and labels to score, on the device."""
+        sets = {"test": self.data.test}
+        if self.validation is not None:
+            sets["validation"] = self.validation
+        return {name: pipeline.to_device(images, self.copies) for name, images in sets.items()}
+
+    @cached_property
+    def train_chunk(self) -> Any:
+        """The compiled chunk of steps, see `steps.make_train_chunk`."""
+        train, data = self.config.train, self.config.data
+        step = steps.make_train_step(
+            self.model,
+            self.optimizer,
+            self.mesh,
+            crop_padding=data.crop_padding,
+            flip=data.flip,
+            label_smoothing=train.label_smoothing,
+            ema_decay=train.ema_decay,
+            **self._scale,
+        )
+        return steps.make_train_chunk(step, self.mesh).lower(
+            self.abstract_state(), *self.train_set, self.indices(0, 1), 0, self.step_rng
+        ).compile()  # fmt: skip
+
+    @cached_property
+    def _score(self) -> Any:
+        batch_size = self.config.eval.batch_size
+        return steps.make_score(self.model, self.mesh, batch_size=batch_size, **self._scale)
+
+    def indices(self, start: int, count: int) -> jax.Array:
+        """The images of `count` steps from `start`: (log.every_steps, parts, n), filled with 0."""
+        config = self.config
+        rows = pipeline.batch_indices(
+            self.train_size, config.train.batch_size, config.seed, start, count
+        )
+        padded = np.zeros((config.log.every_steps, config.train.batch_size), np.int32)
+        padded[:count] = rows
+        parts = padded.reshape(len(padded), config.train.accumulate, -1)
+        return jax.device_put(parts, sharding.batch(self.mesh, axis=2))
+
+    def train_steps(
+        self, state: TrainState, begin: int, end: int
+    ) -> tuple[TrainState, steps.Metrics]:
+        """Runs the steps begin .. end - 1 in one compiled call; the old state is used up."""
+        count = end - begin
+        return self.train_chunk(
+            state, *self.train_set, self.indices(begin, count), count, self.step_rng
+        )
+
+    def score(self, state: TrainState) -> dict[str, float]:
+        """Loss and accuracy (0 to 1) on every scored set, all of its images."""
+        sums = {name: self._score(state.variables, *images) for name, images in
+                self.scored_sets.items()}  # fmt: skip
+        return {
+            f"{name}_{key}": value
+            for name, metrics in sums.items()
+            for key, value in metrics.summary().items()
+        }
+
+    def next_stop(self, step: int) -> int:
+        """Where a compiled call from `step` ends: a record, an epoch's end or a checkpoint."""
+        every = (
+            self.config.log.every_steps,
+            self.steps_per_epoch,
+            self.config.checkpoint.every_steps,
+        )
+        return min(step - step % n + n for n in every if n)

@@ -1,0 +1,105 @@
+"""Crop, flip and normalisation against NumPy; the order of the images."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgnet_jax.data.augment import augment, normalise, random_crop, random_flip
+from mgnet_jax.data.pipeline import batch_indices, epoch_order
+
+N, PADDING = 300, 2
+IMAGES = np.random.default_rng(0).integers(1, 256, (N, 5, 4, 3), np.uint8)
+
+
+def windows(image: np.ndarray, padding: int) -> dict[bytes, tuple[int, int]]:
+    """Every window that a crop may cut out, with its corner."""
+    height, width, _ = image.shape
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    return {
+        padded[i : i + height, j : j + width].tobytes(): (i, j)
+        for i in range(2 * padding + 1)
+        for j in range(2 * padding + 1)
+    }
+
+
+def test_crops_are_windows_of_the_padded_image_and_all_of_them_come() -> None:
+    crops = np.asarray(jax.jit(random_crop, static_argnums=2)(IMAGES, jax.random.key(0), PADDING))
+    assert crops.dtype == np.uint8
+    places = [windows(i, PADDING)[c.tobytes()] for i, c in zip(IMAGES, crops, strict=True)]
+    counts = np.zeros((5, 5), int)
+    np.add.at(counts, tuple(np.transpose(places)), 1)
+    assert counts.min() >= 2 and counts.max() <= 30  # 300 crops, 25 places, 12 each on average
+
+
+def test_flips_mirror_left_to_right_half_of_the_images() -> None:
+    flipped = np.asarray(jax.jit(random_flip)(IMAGES, jax.random.key(1)))
+    mirrored = [(f == i[:, ::-1]).all() for i, f in zip(IMAGES, flipped, strict=True)]
+    same = [(f == i).all() for i, f in zip(IMAGES, flipped, strict=True)]
+    assert np.logical_xor(mirrored, same).all()
+    assert 110 < sum(mirrored) < 190
+
+
+def test_augmentation_depends_on_the_key_alone_and_can_be_left_out() -> None:
+    a, b, other = (np.asarray(augment(IMAGES, jax.random.key(k), PADDING, True)) for k in (0, 0, 1))
+    np.testing.assert_array_equal(a, b)
+    assert (a != other).any()
+    np.testing.assert_array_equal(augment(IMAGES, jax.random.key(0), 0, False), IMAGES)
+
+
+def test_crop_and_flip_do_not_go_together() -> None:
+    """Were both made from one key, where an image is cut out would say whether it is mirrored."""
+    images = np.tile(IMAGES[:1], (2000, 1, 1, 1))
+    out = np.asarray(augment(images, jax.random.key(0), 1, True))
+    straight, mirrored = windows(images[0], 1), windows(images[0][:, ::-1], 1)
+    corners: dict[bool, list[int]] = {False: [], True: []}
+    for image in out:
+        flip = image.tobytes() not in straight
+        table = {w[:, ::-1].tobytes(): p for w, p in _unflipped(images[0])} if flip else straight
+        corners[flip].append(table[image.tobytes()][0])
+    assert set(straight) != set(mirrored)
+    shares = [np.bincount(corners[flip], minlength=3) / len(corners[flip]) for flip in corners]
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.08)
+
+
+def _unflipped(image: np.ndarray) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    return [
+        (np.frombuffer(w, np.uint8).reshape(image.shape), place)
+        for w, place in windows(image, 1).items()
+    ]
+
+
+def test_normalise_is_per_channel() -> None:
+    mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
+    expected = (IMAGES / 255 - mean) / std
+    chex.assert_trees_all_close(normalise(IMAGES, mean, std), expected.astype("f4"), atol=1e-5)
+
+
+@given(st.integers(1, 50), st.data())
+def test_an_epoch_takes_every_image_once(size: int, data: st.DataObject) -> None:
+    batch = data.draw(st.integers(1, size))
+    seed, epoch = data.draw(st.integers(0, 2**31)), data.draw(st.integers(0, 5))
+    steps = size // batch
+    rows = batch_indices(size, batch, seed, epoch * steps, steps)
+    assert rows.shape == (steps, batch)
+    assert len(set(rows.ravel())) == steps * batch <= size
+    assert rows.min() >= 0 and rows.max() < size
+    # any part of it, asked for alone, is the same: a run can go on from every step
+    start = data.draw(st.integers(0, 3 * steps))
+    whole = batch_indices(size, batch, seed, 0, 4 * steps)
+    np.testing.assert_array_equal(
+        batch_indices(size, batch, seed, start, steps), whole[start : start + steps]
+    )
+
+
+def test_every_epoch_and_seed_has_an_order_of_its_own() -> None:
+    orders = {epoch_order(100, seed, epoch).tobytes() for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
+    assert (np.sort(epoch_order(100, 0, 0)) == np.arange(100)).all()
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_crop_keeps_the_shape(padding: int) -> None:
+    chex.assert_shape(random_crop(IMAGES, jax.random.key(0), padding), IMAGES.shape)

@@ -1,0 +1,82 @@
+"""What is saved comes back exactly; the newest and the best are kept."""
+
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from mgnet_jax import checkpoint, sharding
+from mgnet_jax.models import create
+from mgnet_jax.state import TrainState, create_state
+
+COPIES = sharding.replicated(sharding.make_mesh())
+
+
+def make_state(rng: jax.Array, ema: bool = True) -> TrainState:
+    return create_state(create("MgNet[1]-[2]-B^l", 2), optax.sgd(0.1, 0.9), rng, (4, 4, 1), ema)
+
+
+@pytest.fixture(scope="module")
+def state() -> TrainState:
+    made = jax.jit(make_state, out_shardings=COPIES)(jax.random.key(0))
+    return jax.tree.map(lambda x: x + jnp.ones_like(x), made)
+
+
+def numbered(state: TrainState, step: int) -> TrainState:
+    return state.replace(step=jax.device_put(jnp.int32(step), COPIES))
+
+
+def steps_on_disk(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+
+
+def test_a_state_comes_back_exactly_and_where_it_was(state: TrainState, tmp_path: Path) -> None:
+    for ema in (True, False):
+        original = state if ema else state.replace(ema=None)
+        with checkpoint.open_checkpoints(tmp_path / str(ema), 2) as checkpoints:
+            checkpoint.save(checkpoints, numbered(original, 3))
+        shapes = jax.eval_shape(lambda key, ema=ema: make_state(key, ema), jax.random.key(0))
+        with checkpoint.open_checkpoints(tmp_path / str(ema), 2) as checkpoints:
+            assert checkpoint.find(checkpoints) == 3
+            restored = checkpoint.restore(checkpoints, 3, checkpoint.abstract(shapes, COPIES))
+        chex.assert_trees_all_equal(restored, numbered(original, 3))
+        assert all(x.sharding == COPIES for x in jax.tree.leaves(restored))
+
+
+def test_the_newest_and_the_best_are_kept(state: TrainState, tmp_path: Path) -> None:
+    scores = {1: 0.5, 2: 0.9, 3: None, 4: 0.9, 5: 0.2, 6: None, 7: 0.3}
+    with checkpoint.open_checkpoints(tmp_path, 2) as checkpoints:
+        for step, score in scores.items():
+            checkpoint.save(checkpoints, numbered(state, step), score)
+    assert steps_on_disk(tmp_path) == [4, 6, 7]
+    with checkpoint.open_checkpoints(tmp_path, 2) as checkpoints:
+        assert checkpoint.find(checkpoints, "last") == 7
+        assert checkpoint.find(checkpoints, "best") == 4  # of equal ones the later
+        assert checkpoint.find(checkpoints, "6") == 6
+        for which in ("5", "first", "-1"):
+            with pytest.raises(checkpoint.CheckpointError, match=f"no checkpoint '{which}'.*4, 6"):
+                checkpoint.find(checkpoints, which)
+
+
+def test_there_is_no_best_before_anything_is_scored(state: TrainState, tmp_path: Path) -> None:
+    with checkpoint.open_checkpoints(tmp_path, 1) as checkpoints:
+        assert checkpoint.find(checkpoints, "best") is None
+        checkpoint.save(checkpoints, numbered(state, 1))
+        with pytest.raises(checkpoint.CheckpointError, match="there are 'last', 1"):
+            checkpoint.find(checkpoints, "best")
+
+
+def test_saving_does_not_hold_on_to_donated_buffers(state: TrainState, tmp_path: Path) -> None:
+    """The next step overwrites the state's memory: the file must not change with it."""
+    add: Any = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
+    copy = jax.tree.map(jnp.copy, numbered(state, 1))
+    with checkpoint.open_checkpoints(tmp_path, 1) as checkpoints:
+        checkpoint.save(checkpoints, copy)
+        for _ in range(3):
+            copy = add(copy)
+        restored = checkpoint.restore(checkpoints, 1, checkpoint.abstract(copy, COPIES))
+    chex.assert_trees_all_equal(restored, numbered(state, 1))

@@ -1,0 +1,220 @@
+"""The command as people run it: a digits run that learns, goes on, and is scored."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgnet_jax.main import main
+
+SMALL = ["--config.model.spec=MgNet[1,1]-[8]-B^l", "--config.train.epochs=2",
+         "--config.optim.warmup_epochs=0.5"]  # fmt: skip
+
+
+def command(workdir: Path, *arguments: str) -> int:
+    return main(["main", "--jit_cache=", f"--workdir={workdir}", *arguments])
+
+
+def records(workdir: Path) -> list[dict[str, Any]]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    timed = ("images_per_second", "seconds")
+    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the default: MgNet on digits, shortened to 12 epochs."""
+    workdir = tmp_path_factory.mktemp("digits")
+    assert command(workdir, "--config.train.epochs=12", "--config.eval.every_epochs=4") == 0
+    return workdir
+
+
+def test_the_default_run_learns_and_leaves_its_files(trained: Path) -> None:
+    last = records(trained)[-1]
+    assert last["kind"] == "eval"
+    assert last["epoch"] == 12
+    assert last["test_accuracy"] >= 0.97
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with (trained / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(records(trained))
+    assert float(rows[-1]["test_accuracy"]) == last["test_accuracy"]
+    assert json.loads((trained / "config.json").read_text())["train.epochs"] == 12
+    assert {int(p.name) for p in (trained / "checkpoints").iterdir()} >= {11 * 22, 12 * 22}
+
+
+def test_a_finished_run_says_so_and_does_nothing(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}
+    assert command(trained, "--config.train.epochs=12", "--config.eval.every_epochs=4") == 0
+    out = capsys.readouterr().out
+    assert "This run is finished" in out
+    assert "last epoch" in out
+    assert "best epoch, chosen on the test set itself" in out
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("which", ["last", "best", str(12 * 22)])
+def test_eval_scores_a_checkpoint_as_training_did(
+    trained: Path, which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evals = [r for r in records(trained) if r["kind"] == "eval"]
+    best = max(evals, key=lambda r: (r["test_accuracy"], r["step"]))
+    arguments = ["--mode=eval", f"--checkpoint={which}", "--config.train.epochs=12"]
+    assert command(trained, *arguments, "--config.eval.batch_size=14") == 0
+    expected = best if which == "best" else evals[-1]
+    out = capsys.readouterr().out
+    assert f"checkpoint {expected['step']} " in out
+    assert "360 test images" in out
+    assert f"{expected['test_accuracy']:.4f}" in out
+
+
+def test_another_configuration_is_refused(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mode in ("train", "eval"):
+        assert command(trained, f"--mode={mode}", "--config.optim.learning_rate=0.2") == 2
+        error = capsys.readouterr().err
+        assert "config.optim.learning_rate was 0.1 and is now 0.2" in error
+        assert "--workdir" in error
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    assert command(workdir, *SMALL, "--config.checkpoint.every_steps=10") == 0
+    return workdir
+
+
+def test_a_broken_off_run_goes_on_to_the_same_result(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed within the second epoch, the same command ends with the same numbers."""
+    from mgnet_jax import checkpoint
+
+    save = checkpoint.save
+
+    class Killed(BaseException):
+        pass
+
+    def dying(checkpoints: Any, state: Any, score: float | None = None) -> None:
+        save(checkpoints, state, score)
+        if int(state.step) == 30:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", dying)
+    with pytest.raises(Killed):
+        command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10")
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10") == 0
+    assert records(tmp_path) == records(uninterrupted)
+
+
+def test_a_signal_saves_the_state(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from mgnet_jax.job import Job
+
+    train_steps = Job.train_steps
+
+    def steps_and_signal(job: Job, state: Any, begin: int, end: int) -> Any:
+        if begin == 10:
+            signal.raise_signal(signal.SIGTERM)
+        return train_steps(job, state, begin, end)
+
+    monkeypatch.setattr(Job, "train_steps", steps_and_signal)
+    every = "--config.checkpoint.every_steps=10"
+    assert command(tmp_path, *SMALL, every) == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM after step 20, which is saved" in capsys.readouterr().err
+    monkeypatch.setattr(Job, "train_steps", train_steps)
+    assert command(tmp_path, *SMALL, every) == 0
+    assert records(tmp_path) == records(uninterrupted)
+
+
+def test_held_out_images_choose_the_best_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, *SMALL, "--config.data.validation=100") == 0
+    evals = [r for r in records(tmp_path) if r["kind"] == "eval"]
+    assert all("validation_accuracy" in r and "test_accuracy" in r for r in evals)
+    assert "best epoch, chosen on held-out images" in capsys.readouterr().out
+    from mgnet_jax import checkpoint
+
+    with checkpoint.open_checkpoints(tmp_path, 2) as checkpoints:
+        best = max(evals, key=lambda r: (r["validation_accuracy"], r["step"]))
+        assert checkpoint.find(checkpoints, "best") == best["step"]
+        assert checkpoints.metrics(best["step"])["score"] == best["validation_accuracy"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--config.optim.learning_rate=1e30", "--config.optim.warmup_epochs=0"]
+    assert command(tmp_path, *SMALL, *arguments) == 1
+    error = capsys.readouterr().err
+    assert "the loss is nan" in error
+    assert "config.optim.learning_rate=1e+30" in error
+
+
+def test_summary_prints_and_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path / "none", "--mode=summary", "--config=cifar100") == 0
+    out = capsys.readouterr().out
+    for text in ("8,301,924", "3.603 GMAC", "MiB", "model.spec", "restrict3"):
+        assert text in out
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config.model.nuu=3"], "unknown key config.model.nuu; did you mean config.model.nu?"),
+        (["--config=cifar10:smal"], "unknown preset 'smal'; did you mean 'small'?"),
+        (["--config=nope"], "no config file 'nope'; give a path, or one of cifar10, cifar100"),
+        (["--config.model.nu=2,x"], "config.model.nu=('2,x',)"),
+        (["--config.train.epochs=abc"], "config.train.epochs=abc"),
+        (["--config.train.batch_size=15", "--config.train.accumulate=2"], "must be divisible"),
+        (["--modes=train"], "modes"),
+        (["train"], "unexpected argument 'train'"),
+        (["--mode=eval"], "train first"),
+        (["--config=cifar10"], "--config.data.dir"),
+        (["--config.data.source=tfds"], "digits"),
+    ],
+)
+def test_mistakes_are_messages(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.delenv("MGNET_DATA", raising=False)
+    assert command(tmp_path / "run", *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_the_flags(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command(tmp_path, "--help") == 0
+    out = capsys.readouterr().out
+    assert all(flag in out for flag in ("--config", "--mode", "--workdir", "--checkpoint"))
+
+
+def test_it_runs_as_a_module_from_any_folder(tmp_path: Path) -> None:
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "mgnet_jax.main", "--mode=summary", "--config=configs/mnist.py"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "on mnist" in done.stdout

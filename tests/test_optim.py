@@ -1,0 +1,102 @@
+"""SGD against a NumPy reference of PyTorch's, and the learning-rate schedules."""
+
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mgnet_jax.config import default
+from mgnet_jax.optim import decay_mask, make_optimizer, make_schedule
+
+
+def pytorch_sgd(
+    weights: np.ndarray, gradients: list[np.ndarray], rates: list[float], momentum: float,
+    nesterov: bool, weight_decay: float,
+) -> list[np.ndarray]:  # fmt: skip
+    """torch.optim.SGD, line by line of its documentation (dampening 0)."""
+    buffer, out = None, []
+    for gradient, rate in zip(gradients, rates, strict=True):
+        g = gradient + weight_decay * weights
+        if momentum:
+            buffer = g.copy() if buffer is None else momentum * buffer + g
+            g = g + momentum * buffer if nesterov else buffer
+        weights = weights - rate * g
+        out.append(weights)
+    return out
+
+
+def settings(**changes: Any) -> Any:
+    optim = default().optim
+    optim.update(changes)
+    return optim
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_the_trajectory_is_pytorchs(momentum: float, nesterov: bool, weight_decay: float) -> None:
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=6), list(rng.normal(size=(7, 6)))
+    optim = settings(
+        momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, schedule="step",
+        step_epochs=2, step_factor=0.1, learning_rate=0.5,
+    )  # fmt: skip
+    schedule = make_schedule(optim, epochs=4, steps_per_epoch=2)
+    rates = [0.5] * 4 + [0.05] * 3
+    expected = pytorch_sgd(start, gradients, rates, momentum, nesterov, weight_decay)
+    optimizer = make_optimizer(optim, schedule)
+    params = {"kernel": np.float32(start)}
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for gradient, weights in zip(gradients, expected, strict=True):
+        updates, state = update({"kernel": np.float32(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        chex.assert_trees_all_close(params["kernel"], np.float32(weights), atol=1e-6)
+
+
+def test_the_mask_leaves_batch_norms_and_biases_alone() -> None:
+    params = {"level1": {"A": 1.0, "B": 1.0, "step": {"bn_r": {"scale": 1.0, "bias": 1.0}}},
+              "head": {"kernel": 1.0, "bias": 1.0}}  # fmt: skip
+    params = jax.tree.map(np.float32, params)
+    assert decay_mask(params) == {
+        "level1": {"A": True, "B": True, "step": {"bn_r": {"scale": False, "bias": False}}},
+        "head": {"kernel": True, "bias": False},
+    }
+    zero = jax.tree.map(np.zeros_like, params)
+    for mask, decayed in (("kernels", 3), ("all", 6)):
+        optimizer = make_optimizer(
+            settings(decay_mask=mask, weight_decay=0.5), optax.constant_schedule(1.0)
+        )
+        updates, _ = optimizer.update(zero, optimizer.init(params), params)
+        assert sum(float(u) == -0.5 for u in jax.tree.leaves(updates)) == decayed
+
+
+def rates(epochs: int, steps_per_epoch: int, **changes: Any) -> np.ndarray:
+    schedule = make_schedule(settings(**changes), epochs, steps_per_epoch)
+    return np.array([schedule(step) for step in range(epochs * steps_per_epoch)])
+
+
+def test_the_papers_schedule_divides_by_10_every_30_epochs() -> None:
+    values = rates(150, 4)
+    expected = np.repeat(0.1 * 10.0 ** -np.arange(5), 30 * 4)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_step_drops_count_from_the_start_also_with_warm_up() -> None:
+    values = rates(6, 10, step_epochs=2, warmup_epochs=3.0, learning_rate=1.0)
+    np.testing.assert_allclose(values[:30], np.arange(30) / 30, atol=1e-6)
+    np.testing.assert_allclose(values[30:40], 0.1, rtol=1e-5)  # epoch 3 is after the first drop
+    np.testing.assert_allclose(values[40:], 0.01, rtol=1e-5)
+
+
+def test_cosine_falls_from_the_peak_to_zero_after_warm_up() -> None:
+    values = rates(10, 10, schedule="cosine", warmup_epochs=2.0, learning_rate=1.0)
+    np.testing.assert_allclose(values[:20], np.arange(20) / 20, atol=1e-6)
+    expected = 0.5 * (1 + np.cos(np.pi * np.arange(80) / 80))
+    np.testing.assert_allclose(values[20:], expected, atol=1e-6)
+
+
+def test_constant_is_constant_after_warm_up() -> None:
+    values = rates(3, 4, schedule="constant", warmup_epochs=0.5)
+    np.testing.assert_allclose(values, [0, 0.05] + [0.1] * 10, atol=1e-6)
