@@ -32,7 +32,7 @@ PRESETS = {
     | {
         "name": "cifar100-small",
         "model.spec": "MgNet[1,1,1,1]-[16,32,64,128]-B^l",
-        "train.epochs": 5,
+        "train.epochs": 10,
         "optim.nesterov": True,
         "optim.schedule": "cosine",
         "optim.warmup_epochs": 1.0,

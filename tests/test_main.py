@@ -218,3 +218,10 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "on mnist" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_default_reaches_its_bar(tmp_path: Path) -> None:
+    """98.0 % of the digits' test images, last epoch, with nothing but the command."""
+    assert command(tmp_path) == 0
+    assert records(tmp_path)[-1]["test_accuracy"] >= 0.98

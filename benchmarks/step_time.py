@@ -1,0 +1,106 @@
+"""Seconds to compile and to run a training step, for forms, unrolling and types.
+
+    python benchmarks/step_time.py --spec='MgNet[2,2,2,2]-[16]-B^l' --image=28,28,1 --batch=128 \
+        --out=benchmarks/results/NAME.json
+
+Every case runs in a process of its own, chunks of steps on random images as `mgnet_jax.train` runs
+them, without the jit cache; the time of a step is the median over the chunks after the first.
+"""
+
+import argparse
+import itertools
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mgnet_jax import create, sharding, steps
+from mgnet_jax.config import default
+from mgnet_jax.optim import make_optimizer, make_schedule
+from mgnet_jax.state import create_state
+
+
+def measure(spec: str, image: tuple[int, int, int], batch: int, chunk: int, chunks: int,
+            **options: object) -> dict[str, float]:  # fmt: skip
+    """Compiles and runs one case."""
+    channels = image[2]
+    model, optim = create(spec, 10, **options), default().optim
+    optimizer = make_optimizer(optim, make_schedule(optim, 10, 1000))
+    mesh = sharding.make_mesh()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8 * batch, *image), np.uint8)
+    labels = rng.integers(0, 10, 8 * batch).astype(np.int32)
+    step = steps.make_train_step(
+        model, optimizer, mesh, mean=(0.5,) * channels, std=(0.25,) * channels, crop_padding=2,
+        flip=True, label_smoothing=0.0, ema_decay=0.0,
+    )  # fmt: skip
+    state = jax.jit(lambda key: create_state(model, optimizer, key, image))(jax.random.key(0))
+    indices = rng.integers(0, 8 * batch, (chunk, 1, batch)).astype(np.int32)
+    data, key = jax.device_put((images, labels), sharding.replicated(mesh)), jax.random.key(1)
+    begun = time.perf_counter()
+    run = steps.make_train_chunk(step, mesh).lower(state, *data, indices, 1, key).compile()
+    compile_s, times = time.perf_counter() - begun, []
+    for _ in range(chunks + 1):
+        begun = time.perf_counter()
+        state, metrics = run(state, *data, indices, chunk, key)
+        jax.block_until_ready(metrics)
+        times.append((time.perf_counter() - begun) / chunk)
+    seconds = statistics.median(times[1:])
+    return {
+        "compile_s": round(compile_s, 2),
+        "step_ms": round(1e3 * seconds, 2),
+        "images_per_s": round(batch / seconds, 1),
+        "working_MiB": round(run.memory_analysis().temp_size_in_bytes / 2**20, 1),
+    }
+
+
+def main() -> None:
+    """Runs the cases of the command line and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", default="MgNet[2,2,2,2]-[16]-B^l")
+    parser.add_argument("--image", default="28,28,1", help="height,width,channels")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--chunk", type=int, default=5, help="steps of a compiled call")
+    parser.add_argument("--chunks", type=int, default=5)
+    parser.add_argument("--form", default="dual,direct")
+    parser.add_argument("--unroll", default="1,2,4")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--remat", default="0")
+    parser.add_argument("--out", type=Path, help="JSON file for the results")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    image = tuple(int(n) for n in args.image.split(","))
+    if args.one:
+        case = {"form": args.form, "unroll": int(args.unroll), "dtype": args.dtype,
+                "remat": args.remat == "1"}  # fmt: skip
+        print(json.dumps(measure(args.spec, image, args.batch, args.chunk, args.chunks, **case)))
+        return
+    rows = []
+    for values in itertools.product(*(getattr(args, n).split(",") for n in
+                                      ("form", "unroll", "dtype", "remat"))):  # fmt: skip
+        case = dict(zip(("form", "unroll", "dtype", "remat"), values, strict=True))
+        command = [sys.executable, __file__, "--one", f"--spec={args.spec}",
+                   f"--image={args.image}", f"--batch={args.batch}", f"--chunk={args.chunk}",
+                   f"--chunks={args.chunks}", *(f"--{k}={v}" for k, v in case.items())]  # fmt: skip
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        rows.append({**case, **json.loads(out.splitlines()[-1])})
+        print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
+    if args.out:
+        device = jax.devices()[0]
+        about = {
+            "spec": args.spec, "image": image, "batch": args.batch, "jax": jax.__version__,
+            "python": platform.python_version(), "date": time.strftime("%Y-%m-%d"),
+            "device": f"{jax.device_count()} x {device.device_kind}",
+            "processor": f"{platform.machine()}",
+        }  # fmt: skip
+        args.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Breaks the code on purpose, one place at a time, and runs the tests that must notice.
+
+    python tests/mutate.py [WORD ...]     only the mutations whose name holds one of the words
+
+Each mutation is made in a copy of the tree; exit code 1 if one survives. Minutes in all.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MUTATIONS = [  # name, file, what is there, what is put there, tests
+    ("B^l is not shared", "models/iteration.py", "if self.share_B else (self.nu, 3",
+     "if False else (self.nu, 3", "test_mgnet.py"),
+    ("A is not subtracted", "models/iteration.py", "data = data - conv(d, A)", "data = data",
+     "test_mgnet.py"),
+    ("direct form forgets A u on entry", "models/iteration.py", "r if self.first else r + conv(u, A)",
+     "r", "test_mgnet.py"),
+    ("the batch norms of a step are one", "models/iteration.py", 'name="bn_B")(conv(r, B)',
+     'name="bn_r2")(conv(r, B)', "test_mgnet.py"),
+    ("no ReLU after B", "models/iteration.py",
+     'd = nn.relu(BatchNorm(self.param_dtype, name="bn_B")(conv(r, B), self.train))',
+     'd = BatchNorm(self.param_dtype, name="bn_B")(conv(r, B), self.train)', "test_mgnet.py"),
+    ("XLA's padding", "models/layers.py", "(stride, stride), ((pad, pad), (pad, pad))",
+     '(stride, stride), "SAME"', "test_layers.py"),
+    ("gradient of x at stride 2", "models/layers.py", "size - 1 - pad + b) for b", "size - 1 - pad) for b",
+     "test_layers.py"),
+    ("running variance is biased", "models/layers.py", "var * (count / max(count - 1, 1))", "var",
+     "test_layers.py"),
+    ("running momentum", "models/layers.py", "BN_MOMENTUM = 0.9", "BN_MOMENTUM = 0.99",
+     "test_layers.py"),
+    ("batch statistics are not updated", "models/layers.py", "running_mean.value = _running(", "_ = (",
+     "test_layers.py"),
+    ("fan_in counts the steps", "models/layers.py", "(0,) if stacked else ()", "()",
+     "test_layers.py"),
+    ("truncated normal", "models/layers.py", '"fan_in", "normal"', '"fan_in", "truncated_normal"',
+     "test_layers.py"),
+    ("weight decay spares batch norm", "optim.py", 'optim["decay_mask"] == "kernels"', "True",
+     "test_optim.py"),
+    ("weight decay after momentum", "optim.py",
+     '''        optax.add_decayed_weights(optim["weight_decay"], mask),
+        optax.sgd(schedule, optim["momentum"] or None, optim["nesterov"]),''',
+     '''        optax.trace(optim["momentum"], optim["nesterov"]),
+        optax.add_decayed_weights(optim["weight_decay"], mask),
+        optax.scale_by_learning_rate(schedule),''', "test_optim.py"),
+    ("drops count from the end of warm-up", "optim.py", "drop - warmup: optim",
+     "drop: optim", "test_optim.py"),
+    ("every epoch has the same order", "data/pipeline.py", "default_rng((seed, epoch))",
+     "default_rng((seed, 0))", "test_augment.py"),
+    ("data starts anew on resume", "job.py", "self.indices(begin, count)", "self.indices(0, count)",
+     "test_main.py"),
+    ("augmentation does not change", "steps.py", "jax.random.fold_in(key, state.step)", "key",
+     "test_steps.py"),
+    ("crop and flip share a key", "data/augment.py", "crop_key, flip_key = jax.random.split(key)",
+     "crop_key = flip_key = key", "test_augment.py"),
+    ("crops miss the last place", "data/augment.py", "2 * padding + 1)", "2 * padding)",
+     "test_augment.py"),
+    ("the filled-up batch counts", "steps.py", "mask = jnp.minimum(places, size - 1), places < size",
+     "mask = jnp.minimum(places, size - 1), places >= 0", "test_steps.py"),
+    ("parts are not averaged", "steps.py", "lambda g: g / parts, grads", "lambda g: g, grads",
+     "test_steps.py"),
+    ("parts do not chain batch statistics", "steps.py", "            batch_stats, grads, metrics = carry",
+     "            _, grads, metrics = carry\n            batch_stats = state.batch_stats",
+     "test_steps.py"),
+    ("EMA is not scored", "state.py", 'self.ema or {"params"', '{"params"', "test_steps.py"),
+    ("the worst is kept", "checkpoint.py", 'best_mode="max"', 'best_mode="min"',
+     "test_checkpoint.py"),
+    ("the best is not kept", "checkpoint.py", "[preservation_policy.LatestN(keep), best]",
+     "[preservation_policy.LatestN(keep)]", "test_checkpoint.py"),
+    ("the test set chooses in spite of held-out images", "train.py",
+     '"validation_accuracy" if config.data.validation', '"test_accuracy" if config.data.validation',
+     "test_main.py"),
+    ("unknown keys pass", "config.py", "    for name in flat:\n        check_name(name)\n", "",
+     "test_config.py"),
+    ("a range is not checked", "config.py", "if not key.allowed(value):", "if False:",
+     "test_config.py"),
+    ("another configuration goes on", "train.py", "if saved.exists() and", "if False and",
+     "test_main.py"),
+]  # fmt: skip
+
+
+def survives(file: str, old: str, new: str, tests: str) -> bool:
+    """Whether the tests pass on the mutated code."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("mgnet_jax", "tests", "configs"):
+            shutil.copytree(ROOT / name, Path(folder, name))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        path = Path(folder, "mgnet_jax", file)
+        text = path.read_text()
+        if text.count(old) != 1:
+            raise SystemExit(f"{file} has {text.count(old)} times: {old}")
+        path.write_text(text.replace(old, new))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", f"tests/{tests}"]
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def main(words: list[str]) -> int:
+    """Runs the mutations; gives 1 if one survives."""
+    chosen = [m for m in MUTATIONS if not words or any(word in m[0] for word in words)]
+    alive = 0
+    for name, *mutation in chosen:
+        survived = survives(*mutation)
+        alive += survived
+        print(f"{'SURVIVES' if survived else 'noticed '}  {name}", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} mutations noticed")
+    return int(alive > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
