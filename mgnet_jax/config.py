@@ -89,7 +89,7 @@ KEYS: dict[str, Key] = {
     "optim.step_epochs": _at_least(1, 30, "epochs between drops, schedule 'step'"),
     "optim.step_factor": _within(0, 1, 0.1, "of a drop, schedule 'step'"),
     "optim.warmup_epochs": _within(0, INFINITY, 0.0, "epochs of linear warm-up, any schedule"),
-    "eval.batch_size": _at_least(1, 500, "images scored at once; no effect on the result"),
+    "eval.batch_size": _at_least(1, 512, "images scored at once; no effect on the result"),
     "eval.every_epochs": _at_least(1, 1, "epochs between scores; the last is always scored"),
     "checkpoint.every_steps": _at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
     "checkpoint.keep": _at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
@@ -98,7 +98,7 @@ KEYS: dict[str, Key] = {
 }
 """Every key there is, in the order in which it is printed."""
 
-RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "data.source", "model.unroll", "name")
+RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "model.unroll", "name")
 """Keys (or beginnings of keys) that a continued run may change: they leave the result the same."""
 
 

@@ -38,5 +38,6 @@ def augment(images: jax.Array, key: jax.Array, crop_padding: int, flip: bool) ->
 
 
 def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """(images / 255 - mean) / std for each channel, float32."""
-    return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
+    """(images / 255 - mean) / std for each channel, float32 (float64 where JAX has it enabled)."""
+    mean_C, std_C = jnp.array(mean), jnp.array(std)
+    return (images.astype(mean_C.dtype) / 255 - mean_C) / std_C

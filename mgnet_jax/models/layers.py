@@ -31,10 +31,15 @@ def conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     return _conv(x, kernel.astype(x.dtype), stride)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: Array, kernel: Array, stride: int) -> Array:
+_lax_conv = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _plain_conv(x: Array, kernel: Array, stride: int) -> Array:
     pad = kernel.shape[0] // 2
     return _lax_conv(x, kernel, (stride, stride), ((pad, pad), (pad, pad)))
+
+
+_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))
 
 
 def _conv_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
@@ -48,11 +53,13 @@ def _conv_gradients(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[
     a layout that has a fast kernel only outside loops: in `lax.scan` they fall back to a naive one,
     20 to 70 times slower. So on CPUs the same sums are written in that layout to begin with.
     """
-    default = lambda x, kernel, g: jax.vjp(  # noqa: E731
-        lambda x, kernel: _conv.fun(x, kernel, stride), x, kernel
-    )[1](g)
+
+    def jaxs_own(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+        _, vjp = jax.vjp(partial(_plain_conv, stride=stride), x, kernel)
+        return vjp(g)
+
     cpu = partial(_conv_gradients_nhwc, stride=stride)
-    return lax.platform_dependent(*saved, g, cpu=cpu, default=default)
+    return lax.platform_dependent(*saved, g, cpu=cpu, default=jaxs_own)
 
 
 def _conv_gradients_nhwc(x: Array, kernel: Array, g: Array, stride: int) -> tuple[Array, Array]:
@@ -74,8 +81,6 @@ def _conv_gradients_nhwc(x: Array, kernel: Array, g: Array, stride: int) -> tupl
 
 
 _conv.defvjp(_conv_forward, _conv_gradients)
-
-_lax_conv = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def kernel_init(name: str, stacked: bool = False) -> Initializer:
