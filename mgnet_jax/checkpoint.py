@@ -20,13 +20,21 @@ class CheckpointError(ValueError):
     """A checkpoint that was asked for is not there; the message says which there are."""
 
 
-def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
-    """The checkpoints in workdir/checkpoints, made if missing.
+def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.CheckpointManager:
+    """The checkpoints in workdir/checkpoints.
 
     Args:
       workdir: folder of the run.
-      keep: how many of the newest checkpoints stay; the best scored stays besides.
+      keep: how many of the newest checkpoints stay; the best scored stays besides. The folder is
+        made if missing, and what a broken-off save left is removed. None: to read only, without
+        changing anything, also while a run is writing there.
     """
+    folder = Path(workdir).absolute() / "checkpoints"
+    if keep is None:
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_score, best_mode="max", read_only=True, create=False, save_interval_steps=0
+        )
+        return ocp.CheckpointManager(folder, options=options)
     best = preservation_policy.BestN(get_metric_fn=_score, n=1)
     options = ocp.CheckpointManagerOptions(
         best_fn=_score,
@@ -38,7 +46,7 @@ def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
         enable_async_checkpointing=False,
         cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(Path(workdir).absolute() / "checkpoints", options=options)
+    return ocp.CheckpointManager(folder, options=options)
 
 
 def _score(metrics: dict[str, Any]) -> float:

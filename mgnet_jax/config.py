@@ -38,7 +38,8 @@ def _choice(default: str, choices: tuple[str, ...], meaning: str) -> Key:
 
 
 def _at_least(low: int, default: int, meaning: str) -> Key:
-    return Key(default, meaning, lambda v: v >= low, f"a whole number >= {low}")
+    fits = lambda v: low <= v < 2**32  # noqa: E731
+    return Key(default, meaning, fits, f"a whole number >= {low} and < 2**32")
 
 
 def _within(low: float, high: float, default: float, meaning: str) -> Key:
@@ -102,6 +103,10 @@ RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "model.unroll", "name")
 """Keys (or beginnings of keys) that a continued run may change: they leave the result the same."""
 
 
+ALIASES = {"lr": "learning_rate", "wd": "weight_decay", "model": "spec", "dataset": "name"}
+"""Names that other programs have for the last part of a key."""
+
+
 def default() -> ConfigDict:
     """A configuration with the default of every key."""
     config = ConfigDict()
@@ -150,12 +155,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def check_name(name: str) -> None:
     """Raises ConfigError with the nearest known name if there is no key of that name."""
-    if name not in KEYS:
-        near = difflib.get_close_matches(name, KEYS, 1, cutoff=0.5)
-        leaves = [k for k in KEYS if k.rpartition(".")[2] == name.rpartition(".")[2]]
-        hint = (leaves or near or [""])[0]
-        hint = f"; did you mean config.{hint}?" if hint else ""
-        raise ConfigError(f"unknown key config.{name}{hint}")
+    if name in KEYS:
+        return
+    section, _, leaf = name.rpartition(".")
+    leaf = ALIASES.get(leaf, leaf)
+    hint = ([key for key in KEYS if key.rpartition(".")[2] == leaf]
+            or difflib.get_close_matches(f"{section}.{leaf}", KEYS, 1, cutoff=0.6))  # fmt: skip
+    meant = f"; did you mean config.{hint[0]}?" if hint else f"; there are {', '.join(KEYS)}"
+    raise ConfigError(f"unknown key config.{name}{meant}")
 
 
 def validate(config: ConfigDict, devices: int = 1) -> MgNetSpec:
@@ -202,16 +209,11 @@ def _check_batches(flat: Mapping[str, Any], devices: int) -> None:
             f"times {devices} devices; the nearest is "
             f"{max(1, round(batch / (parts * devices))) * parts * devices}"
         )
-    if flat["eval.batch_size"] % devices:
-        raise ConfigError(
-            f"config.eval.batch_size={flat['eval.batch_size']} must be divisible by "
-            f"{devices} devices"
-        )
     held_out = flat["data.validation"]
-    if held_out + batch > info.train_size:
+    if batch + held_out > info.train_size:
         raise ConfigError(
-            f"config.data.validation={held_out} leaves fewer training images than one batch of "
-            f"config.train.batch_size={batch}: {info.name} has {info.train_size}"
+            f"config.train.batch_size={batch} and config.data.validation={held_out} are together "
+            f"more than the {info.train_size} training images of {info.name}"
         )
     if 0 < held_out < info.num_classes:
         raise ConfigError(
@@ -266,11 +268,32 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(flatten(config), indent=2)
 
 
-def differences(old_json: str, config: ConfigDict) -> list[str]:
+def from_json(text: str) -> ConfigDict:
+    """The configuration that `to_json` wrote; keys that came later have their defaults.
+
+    Raises:
+      ConfigError: the text is none, or has a key that there is no longer.
+    """
+    try:
+        saved = dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the saved config.json cannot be read ({error})") from None
+    config = default()
+    for name, value in saved.items():
+        check_name(name)
+        config.update_from_flattened_dict({name: _tuples(value)})
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """What changes the result between a saved configuration and this one, a line a key."""
-    old, new = json.loads(old_json), json.loads(to_json(config))
+    before, now = flatten(old), flatten(new)
     return [
-        f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"
+        f"config.{name} was {before[name]!r} and is now {now[name]!r}"
         for name in KEYS
-        if old.get(name) != new.get(name) and not name.startswith(RESUMABLE)
+        if before[name] != now[name] and not name.startswith(RESUMABLE)
     ]

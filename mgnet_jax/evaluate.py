@@ -29,17 +29,15 @@ def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> 
       DataError: the data set cannot be read.
     """
     check_workdir(config, workdir)
-    if not workdir.is_dir():
+    if not (workdir / "checkpoints").is_dir():
         raise checkpoint.CheckpointError(
-            f"there is no folder {workdir}; train first, or give the run's --workdir"
+            f"there are no checkpoints in {workdir}; train first, or give the run's --workdir"
         )
     job = Job(config, spec)
-    with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+    with checkpoint.open_checkpoints(workdir) as checkpoints:
         step = checkpoint.find(checkpoints, which)
         if step is None:
-            raise checkpoint.CheckpointError(
-                f"no checkpoint in {workdir}; train first, or give the run's --workdir"
-            )
+            raise checkpoint.CheckpointError(f"{workdir} has no whole checkpoint yet")
         state = checkpoint.restore(checkpoints, step, job.abstract_state())
     scores = job.score(state)
     say(

@@ -26,6 +26,7 @@ class Job:
     Attributes:
       steps_per_epoch, total_steps: optimiser steps.
       train_size: images trained on, those held out left out.
+      learning_rates: one a step, float (total_steps,).
 
     Raises:
       DataError: the data set cannot be read.
@@ -49,8 +50,14 @@ class Job:
                 f"{self.train_size} training images in config.data.dir={config.data.dir!r}"
             )
         self.total_steps = config.train.epochs * self.steps_per_epoch
-        self.schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
-        self.optimizer = optim.make_optimizer(config.optim, self.schedule)
+        schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
+        self.optimizer = optim.make_optimizer(config.optim, schedule)
+        # on the host, so that reporting one does not wait for the device
+        self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(self.total_steps)))
+        every = (
+            self.steps_per_epoch, config.log.every_steps, config.checkpoint.every_steps
+        )  # fmt: skip
+        self._stops = [n for n in every if n]
         self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
         self.copies = sharding.replicated(self.mesh)
         self._train_images = train
@@ -105,12 +112,12 @@ class Job:
         return steps.make_score(self.model, self.mesh, batch_size=batch_size, **self._scale)
 
     def indices(self, start: int, count: int) -> jax.Array:
-        """The images of `count` steps from `start`: (log.every_steps, parts, n), filled with 0."""
+        """The images of `count` steps from `start`: (steps of a call, parts, n), 0 beyond."""
         config = self.config
         rows = pipeline.batch_indices(
             self.train_size, config.train.batch_size, config.seed, start, count
         )
-        padded = np.zeros((config.log.every_steps, config.train.batch_size), np.int32)
+        padded = np.zeros((min(self._stops), config.train.batch_size), np.int32)
         padded[:count] = rows
         parts = padded.reshape(len(padded), config.train.accumulate, -1)
         return jax.device_put(parts, sharding.batch(self.mesh, axis=2))
@@ -136,9 +143,4 @@ class Job:
 
     def next_stop(self, step: int) -> int:
         """Where a compiled call from `step` ends: a record, an epoch's end or a checkpoint."""
-        every = (
-            self.config.log.every_steps,
-            self.steps_per_epoch,
-            self.config.checkpoint.every_steps,
-        )
-        return min(step - step % n + n for n in every if n)
+        return min(step - step % n + n for n in self._stops)

@@ -89,7 +89,7 @@ class MetricsWriter(contextlib.ExitStack):
         self._files = []
         jsonl, rows = zip(*lines, strict=True)
         for name, part in (("metrics.jsonl", jsonl), ("metrics.csv", rows)):
-            _replace(self._workdir / name, "".join(part).encode())
+            replace_file(self._workdir / name, "".join(part).encode())
             file = (self._workdir / name).open("a", encoding="utf-8", newline="")
             self._files.append(self.enter_context(file))
 
@@ -133,7 +133,7 @@ def _tensorboard(folder: Path, first_step: int) -> Any:
     return board.SummaryWriter(logdir=str(folder), **options)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file such that at any moment the old or the new one is there, whole."""
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
@@ -297,4 +297,4 @@ def plot_curves(history: Sequence[Record], path: str | os.PathLike[str], title: 
     figure.legend(handles=[*lines.values()], loc="outside lower center", ncols=4, frameon=False)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
-    _replace(Path(path), png.getvalue())
+    replace_file(Path(path), png.getvalue())

@@ -10,14 +10,17 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which take seconds
 
+import hashlib
 import os
+import platform
 import re
+import signal
 import sys
 from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from mgnet_jax.checkpoint import CheckpointError
 from mgnet_jax.config import ConfigError, check_name, model_options, to_text, validate
@@ -26,10 +29,12 @@ from mgnet_jax.evaluate import evaluate
 from mgnet_jax.log import LogError, say
 from mgnet_jax.models import create
 from mgnet_jax.summary import memory_summary, model_summary
-from mgnet_jax.train import Interrupted, TrainError, train
+from mgnet_jax.train import Interrupted, TrainError, saved_config, train
 
 PACKAGE = Path(__file__).resolve().parent
-CONFIG_FOLDERS = (PACKAGE.parent / "configs", PACKAGE / "configs")  # in a checkout; installed
+CONFIG_FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed; in a checkout
+DEFAULT = "digits"
+MISTAKES = (ConfigError, DataError, CheckpointError, LogError, flags.Error, OSError)
 
 
 def define_flags(argv: list[str]) -> flags.FlagValues:
@@ -58,14 +63,15 @@ def define_flags(argv: list[str]) -> flags.FlagValues:
 
 
 def find_config(name: str) -> str:
-    """The path of a config file, `:preset` kept; a bare name is looked up in configs/.
+    """The path of a config file, `:preset` kept; NAME or configs/NAME.py may be one of ours.
 
     Raises:
       ConfigError: there is no such file.
     """
     path, colon, preset = name.partition(":")
-    bare = Path(path).name.removesuffix(".py") + ".py"
-    for candidate in (Path(path), *(folder / bare for folder in CONFIG_FOLDERS)):
+    ours = Path(path).name.removesuffix(".py") + ".py"
+    folders = CONFIG_FOLDERS if Path(path).parent in (Path(), Path("configs")) else ()
+    for candidate in (Path(path), *(folder / ours for folder in folders)):
         if candidate.is_file():
             return f"{candidate}{colon}{preset}"
     known = sorted({file.stem for folder in CONFIG_FOLDERS for file in folder.glob("*.py")})
@@ -83,12 +89,10 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
     for i, argument in enumerate(arguments):
         if match := re.fullmatch(r"--?config=(.*)", argument):
             arguments[i] = f"--config={find_config(match.group(1))}"
-            break
-        if re.fullmatch(r"--?config", argument) and i + 1 < len(arguments):
-            arguments[i + 1] = find_config(arguments[i + 1])
-            break
-    else:
-        arguments = [f"--config={find_config('digits')}", *arguments]
+        elif i and re.fullmatch(r"--?config", arguments[i - 1]):
+            arguments[i] = find_config(argument)
+    if not any(re.match(r"--?config(=|$)", argument) for argument in arguments):
+        arguments = [f"--config={find_config(DEFAULT)}", *arguments]
     for argument in arguments:
         if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
             check_name(match.group(1))
@@ -99,19 +103,41 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
     return values
 
 
-def run(values: flags.FlagValues) -> None:
-    """Validates the configuration, prints it and the model, then does what --mode says."""
-    config = values.config
-    if values.jit_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(values.jit_cache).expanduser()))
+def keep_programs(folder: str) -> None:
+    """Keeps compiled programs in a folder; those for CPUs are of use on like processors alone."""
+    path = None
+    if folder:
+        cpuinfo = Path("/proc/cpuinfo")
+        lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+        features = next(
+            (line for line in lines if line.startswith(("flags", "Features"))), lines[0]
+        )
+        kind = hashlib.sha256(features.encode()).hexdigest()[:8]
+        path = str(Path(folder).expanduser() / f"{platform.machine()}-{kind}")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    spec = validate(config, jax.device_count())
+    jax.config.update("jax_compilation_cache_dir", path)
+
+
+def choose_config(values: flags.FlagValues, workdir: Path, named: bool) -> ConfigDict:
+    """The configuration: of the command line, or to score a run without --config the run's own."""
+    saved = saved_config(workdir) if values.mode == "eval" and not named else None
+    if saved is None:
+        return values.config
+    saved.update_from_flattened_dict(config_flags.get_override_values(values["config"]))
+    return saved
+
+
+def run(values: flags.FlagValues, named: bool) -> None:
+    """Validates the configuration, prints it and the model, then does what --mode says."""
+    workdir = Path(values.workdir or Path("runs", values.config.name or "unnamed"))
+    config = choose_config(values, workdir, named)
+    keep_programs(values.jit_cache)
+    spec = validate(config, jax.device_count() if values.mode == "train" else 1)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     info = INFO[config.data.name]
     model = create(spec, info.num_classes, **model_options(config))
     say(f"{to_text(config)}\n\n{model_summary(model, info)}")
     say(memory_summary(model, info, config.train) + "\n")
-    workdir = Path(values.workdir or Path("runs", config.name or "unnamed"))
     if values.mode == "train":
         train(config, spec, workdir, STARTED)
     elif values.mode == "eval":
@@ -125,16 +151,19 @@ def main(argv: list[str]) -> int:
         if values.help:
             say(f"{__doc__}\n{values.get_help()}")
         else:
-            run(values)
+            run(values, named=any(re.match(r"--?config(=|$)", a) for a in argv))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return 128 + stopped.signal
     except TrainError as failed:
         print(f"\nerror: {failed}", file=sys.stderr)
         return 1
-    except (ConfigError, DataError, CheckpointError, LogError, flags.Error) as mistake:
+    except MISTAKES as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was saved after the newest checkpoint", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

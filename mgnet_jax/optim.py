@@ -21,7 +21,7 @@ def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -
     peak, total = optim["learning_rate"], epochs * steps_per_epoch
     warmup = round(optim["warmup_epochs"] * steps_per_epoch)
     if optim["schedule"] == "cosine":
-        main = optax.cosine_decay_schedule(peak, total - warmup)
+        main = optax.cosine_decay_schedule(peak, max(1, total - warmup))
     elif optim["schedule"] == "step":
         every = optim["step_epochs"] * steps_per_epoch
         drops = range(every, total, every)

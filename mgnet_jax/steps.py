@@ -40,6 +40,12 @@ class Metrics:
         return {"loss": float(self.loss_sum) / count, "accuracy": int(self.correct) / count}
 
 
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no number in a tree is infinite or NaN."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
 def measure(losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     """Metrics of one batch; images whose mask is False do not count."""
     right = (jnp.argmax(logits, -1) == labels) & mask
@@ -67,7 +73,8 @@ def make_train_step(
     The returned function takes the state, images uint8 (parts, n, H, W, C), labels int32
     (parts, n) and a random key. The gradients of the parts, computed one after the other, are
     averaged; batch norm sees one part at a time. The metrics are of the batch as it was trained
-    on, before the step.
+    on, before the step. The averaged weights have decay min(ema_decay, (1 + step) / (10 + step)),
+    so that they forget the initial weights in short runs too.
     """
 
     def loss_of(
@@ -112,7 +119,8 @@ def make_train_step(
         ema = state.ema
         if ema is not None:
             new = {"params": params, "batch_stats": batch_stats}
-            ema = optax.incremental_update(new, ema, 1 - ema_decay)
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            ema = optax.incremental_update(new, ema, 1 - decay)
         return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
     return train_step
@@ -164,8 +172,9 @@ def make_score(
 
     The returned function takes variables, images uint8 (N, H, W, C) and labels int32 (N,). The last
     batch is filled up, and what fills it does not count: the result is that of all N images,
-    whatever the batch size.
+    whatever the batch size, which is rounded up to a multiple of the devices.
     """
+    batch_size = -(-batch_size // mesh.devices.size) * mesh.devices.size
 
     def score(variables: Mapping[str, Any], images: jax.Array, labels: jax.Array) -> Metrics:
         size = labels.shape[0]

@@ -5,14 +5,14 @@ from typing import Any
 
 from mgnet_jax.data.sources import Info
 from mgnet_jax.log import table
-from mgnet_jax.models import MgNet, count_parts
+from mgnet_jax.models import MgNet
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 
 
 def model_summary(model: MgNet, info: Info) -> str:
     """A table of the network's parts: output, parameters and multiply-adds for one image."""
-    parts = count_parts(model, info.image_shape)
+    parts = model.count_parts(info.image_shape)
     rows: list[dict[str, object]] = [
         {
             "part": part.name,
@@ -43,7 +43,7 @@ def memory_summary(model: MgNet, info: Info, train: Mapping[str, Any]) -> str:
       info: the data set, which lies on the device whole.
       train: the `train` section of a configuration.
     """
-    parts = count_parts(model, info.image_shape)
+    parts = model.count_parts(info.image_shape)
     width = BYTES[model.dtype]
     parameter_width = 8 if model.dtype == "float64" else 4
     copies = 3 + bool(train["ema_decay"])  # weights, gradients, momentum and their average

@@ -1,14 +1,17 @@
 """Being told to stop: SIGINT (Ctrl-C) and SIGTERM let a run save its state first."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """While entered, notes the first SIGINT or SIGTERM in `received`; a second one acts as usual.
+    """While entered, notes a SIGINT or SIGTERM in `received` and says so; a second SIGINT acts.
+
+    Schedulers may send SIGTERM more than once, so a second one changes nothing.
 
     Attributes:
-      received: the signal, or None.
+      received: the first signal, or None.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,12 +29,11 @@ class StopSignal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or signal.Signals(number)
+        text = "\nstopping after the steps under way; Ctrl-C (again) to stop at once, unsaved\n"
+        os.write(2, text.encode())  # print is not safe in a handler
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])

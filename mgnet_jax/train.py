@@ -11,13 +11,22 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mgnet_jax import checkpoint, steps
-from mgnet_jax.config import ConfigError, differences, to_json
+from mgnet_jax.config import ConfigError, differences, from_json, to_json
 from mgnet_jax.job import Job
-from mgnet_jax.log import MetricsWriter, Progress, plot_curves, read_metrics, say, table
+from mgnet_jax.log import (
+    MetricsWriter,
+    Progress,
+    plot_curves,
+    read_metrics,
+    replace_file,
+    say,
+    table,
+)
 from mgnet_jax.models import MgNetSpec
-from mgnet_jax.state import TrainState
 from mgnet_jax.summary import mebibytes
 from mgnet_jax.supervise import StopSignal
+
+CONFIG = "config.json"  # in the run's folder
 
 
 class TrainError(RuntimeError):
@@ -47,26 +56,19 @@ def train(config: ConfigDict, spec: MgNetSpec, workdir: Path, started: float) ->
       ConfigError: workdir holds a run with another configuration.
       DataError: the data set cannot be read.
       Interrupted: SIGINT or SIGTERM came; the state was saved.
-      TrainError: the loss is no longer finite.
+      TrainError: the loss or the weights are no longer finite.
     """
     check_workdir(config, workdir)
-    job = Job(config, spec)
-    with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
-        step = checkpoint.find(checkpoints) or 0
-        if step == job.total_steps:
-            say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
-        else:
-            if step:
-                state = checkpoint.restore(checkpoints, step, job.abstract_state())
-                say(f"Going on from step {step:,} of {workdir}.")
+    with StopSignal() as stop:
+        job = Job(config, spec)
+        workdir.mkdir(parents=True, exist_ok=True)
+        with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+            step = checkpoint.find(checkpoints) or 0
+            if step == job.total_steps:
+                say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
             else:
-                state = job.initial_state()
-            workdir.mkdir(parents=True, exist_ok=True)
-            (workdir / "config.json").write_text(to_json(config) + "\n")
-            writer = MetricsWriter(workdir, start_step=step, tensorboard=config.log.tensorboard)
-            progress = Progress(job.total_steps, config.train.epochs, config.train.batch_size)
-            with writer, closing(progress), StopSignal() as stop:
-                _Loop(job, checkpoints, writer, progress, started).run(state, step, stop)
+                replace_file(workdir / CONFIG, to_json(config).encode())
+                _Loop(job, checkpoints, workdir, step, started).run(stop)
     history, curves = read_metrics(workdir), workdir / "curves.png"
     if step < job.total_steps or not curves.exists():
         plot_curves(history, curves, f"{spec} on {config.data.name}")
@@ -77,40 +79,47 @@ def train(config: ConfigDict, spec: MgNetSpec, workdir: Path, started: float) ->
 class _Loop:
     """Chunk after chunk; while the device computes one, the one before it is reported."""
 
-    def __init__(
-        self,
-        job: Job,
-        checkpoints: Any,
-        writer: MetricsWriter,
-        progress: Progress,
-        started: float,
-    ):
-        self.job, self.checkpoints, self.writer = job, checkpoints, writer
-        self.progress, self.started = progress, started
+    def __init__(self, job: Job, checkpoints: Any, workdir: Path, step: int, started: float):
+        config = job.config
+        self.job, self.checkpoints, self.step, self.started = job, checkpoints, step, started
+        if step:
+            self.state = checkpoint.restore(checkpoints, step, job.abstract_state())
+            say(f"Going on from step {step:,} of {workdir}.")
+        else:
+            self.state = job.initial_state()
+        self.writer = MetricsWriter(workdir, start_step=step, tensorboard=config.log.tensorboard)
+        self.progress = Progress(job.total_steps, config.train.epochs, config.train.batch_size)
         self.unread: tuple[int, steps.Metrics] | None = None
         self.first = True
 
-    def run(self, state: TrainState, step: int, stop: StopSignal) -> None:
-        """Trains from `step` to the last one, or until a signal."""
-        job, every_steps = self.job, self.job.config.checkpoint.every_steps
-        self.compile()
-        while step < job.total_steps:
-            begin, step = step, job.next_stop(step)
-            state, metrics = job.train_steps(state, begin, step)
-            self.report()
-            self.unread = step, metrics
-            signal, epoch_ended = stop.received, step % job.steps_per_epoch == 0
-            if epoch_ended or signal or (every_steps and step % every_steps == 0):
-                self.report()
-                with self.progress.paused():
-                    score = self.score(state, step) if epoch_ended else None
-                    checkpoint.save(self.checkpoints, state, score)
-            if signal and step < job.total_steps:
-                raise Interrupted(
-                    signal,
-                    f"stopped by {signal.name} after step {step:,}, which is saved; the same "
-                    f"command goes on from there",
-                )
+    def run(self, stop: StopSignal) -> None:
+        """Trains to the last step, or until a signal."""
+        with self.writer, closing(self.progress):
+            self.compile()
+            while self.step < self.job.total_steps:
+                self.advance()
+                signal, every = stop.received, self.job.config.checkpoint.every_steps
+                if self.epoch_ended or signal or (every and self.step % every == 0):
+                    self.report()
+                    self.score_and_save()
+                if signal and self.step < self.job.total_steps:
+                    raise Interrupted(
+                        signal,
+                        f"stopped by {signal.name} after step {self.step:,}, which is saved; the "
+                        f"same command goes on from there",
+                    )
+
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the last step was the last one of an epoch."""
+        return self.step % self.job.steps_per_epoch == 0
+
+    def advance(self) -> None:
+        """Starts the next chunk, and meanwhile reports the one before."""
+        end = self.job.next_stop(self.step)
+        self.state, metrics = self.job.train_steps(self.state, self.step, end)
+        self.report()
+        self.step, self.unread = end, (end, metrics)
 
     def compile(self) -> None:
         """Compiles the chunk of steps and says what it took."""
@@ -136,33 +145,41 @@ class _Loop:
             self.progress.note(f"first steps done {seconds:.1f} s after the start")
             self.first = False
         if not np.isfinite(values["loss"]):
-            optim = job.config.optim
-            raise TrainError(
-                f"the loss is {values['loss']} in the steps up to {step:,}; the newest checkpoint "
-                f"is from before that. Lower config.optim.learning_rate={optim.learning_rate:g} or "
-                f"raise config.optim.warmup_epochs={optim.warmup_epochs:g}, and start anew with "
-                f"another --workdir."
-            )
+            raise self.diverged(f"the loss is {values['loss']}", step)
         self.progress.update(step, **values, last=step == job.total_steps)
         self.writer.write(
             "train",
             step,
             step / job.steps_per_epoch,
-            learning_rate=job.schedule(step - 1),
+            learning_rate=job.learning_rates[step - 1],
             images_per_second=self.progress.images_per_second,
             seconds=seconds,
             **values,
         )
 
-    def score(self, state: TrainState, step: int) -> float | None:
-        """Scores the end of an epoch if it is due; gives what the best epoch is chosen by."""
-        job, epoch = self.job, step // self.job.steps_per_epoch
-        if epoch % job.config.eval.every_epochs and step < job.total_steps:
-            return None
-        scores = job.score(state)
-        self.writer.write("eval", step, epoch, **scores)
-        self.progress.note(_epoch_line(epoch, scores))
-        return scores[_chosen_by(job.config)]
+    def diverged(self, what: str, step: int) -> TrainError:
+        """The error of a run that has nothing to go on with."""
+        optim = self.job.config.optim
+        return TrainError(
+            f"{what} in the steps up to {step:,}; the newest checkpoint is from before that. Lower "
+            f"config.optim.learning_rate={optim.learning_rate:g} or raise "
+            f"config.optim.warmup_epochs={optim.warmup_epochs:g}, and start anew with another "
+            f"--workdir."
+        )
+
+    def score_and_save(self) -> None:
+        """Scores the end of an epoch if that is due, and saves the state."""
+        job, score = self.job, None
+        epoch, every = self.step // job.steps_per_epoch, job.config.eval.every_epochs
+        with self.progress.paused():
+            if not steps.all_finite((self.state.params, self.state.batch_stats)):
+                raise self.diverged("the weights are no longer finite", self.step)
+            if self.epoch_ended and (epoch % every == 0 or self.step == job.total_steps):
+                scores = job.score(self.state)
+                score = scores[_chosen_by(job.config)]
+                self.writer.write("eval", self.step, epoch, **scores)
+                self.progress.note(_epoch_line(epoch, scores))
+            checkpoint.save(self.checkpoints, self.state, score)
 
 
 def _epoch_line(epoch: int, scores: Mapping[str, float]) -> str:
@@ -197,15 +214,31 @@ def results_table(config: ConfigDict, history: list[dict[str, Any]]) -> str:
         for split in ("validation", "test"):
             if f"{split}_accuracy" in record:
                 row[f"{split} accuracy"] = f"{100 * record[f'{split}_accuracy']:.2f} %"
-                row[f"{split} loss"] = f"{record[f'{split}_loss']:.4f}"
+                loss = record[f"{split}_loss"]  # null where it was not finite
+                row[f"{split} loss"] = "not finite" if loss is None else f"{loss:.4f}"
         rows.append(row)
     return table(rows)
 
 
+def saved_config(workdir: Path) -> ConfigDict | None:
+    """The configuration of the run in workdir; None where there is no run.
+
+    Raises:
+      ConfigError: its config.json is damaged.
+    """
+    saved = workdir / CONFIG
+    try:
+        return from_json(saved.read_text()) if saved.exists() else None
+    except ConfigError as error:
+        raise ConfigError(f"{saved}: {error}; give another --workdir") from None
+
+
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Raises ConfigError if workdir holds a run with another configuration."""
-    saved = workdir / "config.json"
-    if saved.exists() and (changed := differences(saved.read_text(), config)):
+    """Raises ConfigError if workdir is a file or holds a run with another configuration."""
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file; give a folder")
+    saved = saved_config(workdir)
+    if saved and (changed := differences(saved, config)):
         raise ConfigError(
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
             f"Give another --workdir, or the old values."

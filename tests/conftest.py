@@ -1,7 +1,8 @@
-"""Two virtual CPU devices for all tests, set before JAX starts."""
+"""Two virtual CPU devices for all tests, whatever the machine has; set before JAX starts."""
 
 import os
 
+os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )

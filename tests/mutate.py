@@ -24,8 +24,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     ("no ReLU after B", "models/iteration.py",
      'd = nn.relu(BatchNorm(self.param_dtype, name="bn_B")(conv(r, B), self.train))',
      'd = BatchNorm(self.param_dtype, name="bn_B")(conv(r, B), self.train)', "test_mgnet.py"),
-    ("XLA's padding", "models/layers.py", "(stride, stride), ((pad, pad), (pad, pad))",
-     '(stride, stride), "SAME"', "test_layers.py"),
+    ("XLA's padding", "models/layers.py", "(stride, stride), ((pad, pad), (pad, pad)))",
+     '(stride, stride), "SAME")', "test_layers.py"),
     ("gradient of x at stride 2", "models/layers.py", "size - 1 - pad + b) for b", "size - 1 - pad) for b",
      "test_layers.py"),
     ("running variance is biased", "models/layers.py", "var * (count / max(count - 1, 1))", "var",
@@ -66,6 +66,15 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
      "            _, grads, metrics = carry\n            batch_stats = state.batch_stats",
      "test_steps.py"),
     ("EMA is not scored", "state.py", 'self.ema or {"params"', '{"params"', "test_steps.py"),
+    ("EMA does not forget", "steps.py", "(1 + state.step) / (10 + state.step)", "1.0",
+     "test_steps.py"),
+    ("the loop is unrolled with remat", "models/iteration.py", "1 if self.remat else ", "",
+     "test_mgnet.py"),
+    ("batch norm of each device alone", "models/layers.py", "mean = jnp.mean(x_wide, axes)",
+     "mean = jnp.mean(x_wide[: x.shape[0] // 2], axes)", "test_layers.py"),
+    ("eval cleans up", "checkpoint.py", "if keep is None:", "if False:", "test_main.py"),
+    ("poisoned weights are saved", "train.py", "if not steps.all_finite(", "if steps is (",
+     "test_main.py"),
     ("the worst is kept", "checkpoint.py", 'best_mode="max"', 'best_mode="min"',
      "test_checkpoint.py"),
     ("the best is not kept", "checkpoint.py", "[preservation_policy.LatestN(keep), best]",
@@ -82,8 +91,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
 ]  # fmt: skip
 
 
-def survives(file: str, old: str, new: str, tests: str) -> bool:
-    """Whether the tests pass on the mutated code."""
+def run_tests(file: str, old: str, new: str, tests: str) -> int:
+    """Pytest's exit code on the mutated code: 0 passed, 1 failed, others could not run."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("mgnet_jax", "tests", "configs"):
             shutil.copytree(ROOT / name, Path(folder, name))
@@ -94,19 +103,19 @@ def survives(file: str, old: str, new: str, tests: str) -> bool:
             raise SystemExit(f"{file} has {text.count(old)} times: {old}")
         path.write_text(text.replace(old, new))
         command = [sys.executable, "-m", "pytest", "-x", "-q", f"tests/{tests}"]
-        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
 
 
 def main(words: list[str]) -> int:
     """Runs the mutations; gives 1 if one survives."""
     chosen = [m for m in MUTATIONS if not words or any(word in m[0] for word in words)]
-    alive = 0
+    noticed = 0
     for name, *mutation in chosen:
-        survived = survives(*mutation)
-        alive += survived
-        print(f"{'SURVIVES' if survived else 'noticed '}  {name}", flush=True)
-    print(f"{len(chosen) - alive} of {len(chosen)} mutations noticed")
-    return int(alive > 0)
+        code = run_tests(*mutation)
+        noticed += code == 1
+        print(f"{ {0: 'SURVIVES', 1: 'noticed '}.get(code, 'BROKEN  ') }  {name}", flush=True)
+    print(f"{noticed} of {len(chosen)} mutations noticed")
+    return int(noticed < len(chosen))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,28 @@ def test_conv_gradients_can_be_differentiated_again() -> None:
     assert jnp.vdot(jax.grad(curvature)(x), step) == pytest.approx(float(numeric), rel=1e-2)
 
 
+def test_a_hessian_vector_product_is_forward_over_reverse() -> None:
+    x, kernel = normal(0, 1, 4, 4, 2), normal(1, 3, 3, 2, 2)
+    v = normal(2, *x.shape)
+
+    def cubes(x: jax.Array) -> jax.Array:
+        return jnp.sum(layers.conv(x, kernel, 2) ** 3)
+
+    _, forward = jax.jvp(jax.grad(cubes), (x,), (v,))
+    reverse = jax.grad(lambda x: jnp.vdot(jax.grad(cubes)(x), v))(x)
+    chex.assert_trees_all_close(forward, reverse, rtol=1e-4, atol=1e-3)
+
+
+def test_on_accelerators_conv_is_jaxs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel = jnp.asarray(normal(0, 1, 5, 4, 2)), jnp.asarray(normal(1, 3, 3, 2, 2))
+    on_cpu = layers.conv(x, kernel, 2)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda x: layers.conv(x, kernel, 2), (x,), (x,))
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    out, tangent = jax.jvp(lambda x: layers.conv(x, kernel, 2), (x,), (x,))
+    chex.assert_trees_all_equal(out, tangent, on_cpu)
+
+
 def test_batch_norm_follows_its_definition() -> None:
     """Normalises with the biased variance and stores the unbiased one, momentum 0.9."""
     x = 3 + 2 * normal(0, 4, 3, 2, 5)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import chex
 import pytest
 
 from mgnet_jax.main import main
@@ -76,6 +77,43 @@ def test_eval_scores_a_checkpoint_as_training_did(
     assert f"{expected['test_accuracy']:.4f}" in out
 
 
+def test_eval_takes_the_runs_own_configuration(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(trained, "--mode=eval", "--config.eval.batch_size=100") == 0
+    assert "train.epochs = 12" in capsys.readouterr().out
+    assert command(trained, "--mode=eval", "--config=digits") == 2
+    assert "config.train.epochs was 12 and is now 30" in capsys.readouterr().err
+
+
+def test_eval_changes_nothing(trained: Path) -> None:
+    """A run may be saving a checkpoint at the same time."""
+    half = trained / "checkpoints" / "999.orbax-checkpoint-tmp"
+    half.mkdir()
+    before = sorted(trained.rglob("*"))
+    assert command(trained, "--mode=eval") == 0
+    assert sorted(trained.rglob("*")) == before
+    half.rmdir()
+
+
+def test_a_damaged_configuration_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"train.epochs"')
+    assert command(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "config.json" in error
+    assert "give another --workdir" in error
+
+
+def test_a_workdir_that_is_a_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert command(tmp_path / "file") == 2
+    assert "file is a file; give a folder" in capsys.readouterr().err
+
+
 def test_another_configuration_is_refused(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +122,13 @@ def test_another_configuration_is_refused(
         error = capsys.readouterr().err
         assert "config.optim.learning_rate was 0.1 and is now 0.2" in error
         assert "--workdir" in error
+
+
+def newest_state(workdir: Path) -> Any:
+    from mgnet_jax import checkpoint
+
+    with checkpoint.open_checkpoints(workdir) as checkpoints:
+        return checkpoints.restore(checkpoint.find(checkpoints))
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +160,7 @@ def test_a_broken_off_run_goes_on_to_the_same_result(
     monkeypatch.setattr(checkpoint, "save", save)
     assert command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10") == 0
     assert records(tmp_path) == records(uninterrupted)
+    chex.assert_trees_all_equal(newest_state(tmp_path), newest_state(uninterrupted))
 
 
 def test_a_signal_saves_the_state(
@@ -152,6 +198,32 @@ def test_held_out_images_choose_the_best_epoch(
         best = max(evals, key=lambda r: (r["validation_accuracy"], r["step"]))
         assert checkpoint.find(checkpoints, "best") == best["step"]
         assert checkpoints.metrics(best["step"])["score"] == best["validation_accuracy"]
+
+
+def test_all_options_together(tmp_path: Path) -> None:
+    arguments = [
+        "--config.model.B=B^{l,i}", "--config.model.channels=((6,4),(8,5))",
+        "--config.model.dtype=float64", "--config.model.form=direct", "--config.model.remat=True",
+        "--config.model.initializer=pytorch", "--config.train.accumulate=2",
+        "--config.train.label_smoothing=0.1", "--config.train.ema_decay=0.9",
+        "--config.optim.decay_mask=kernels", "--config.optim.schedule=step",
+        "--config.optim.step_epochs=1", "--config.data.validation=37", "--config.data.flip=True",
+        "--config.checkpoint.keep=1", "--config.eval.batch_size=33",
+    ]  # fmt: skip
+    assert command(tmp_path, *SMALL, *arguments) == 0
+    assert newest_state(tmp_path)["params"]["level1"]["A"].dtype == "float64"
+    assert records(tmp_path)[-1]["test_accuracy"] > 0.2
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mgnet_jax import steps
+
+    monkeypatch.setattr(steps, "all_finite", lambda tree: False)
+    assert command(tmp_path, *SMALL) == 1
+    assert "the weights are no longer finite in the steps up to 22" in capsys.readouterr().err
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mgnet_jax
-from mgnet_jax.models import MgNet, ModelError, count_parts, layers, parse
+from mgnet_jax.models import MgNet, ModelError, layers, parse
 
 SPECS = ["MgNet[2,3]-[6]-B^l", "MgNet[3,1]-[(6,4),(5,7)]-B^{l,i}"]
 
@@ -140,6 +140,27 @@ def test_scan_is_the_unrolled_loop(spec: str, dual: Any, train: bool) -> None:
         assert largest_difference(outcomes[train], other) <= 1e-4
 
 
+def test_remat_needs_less_memory() -> None:
+    def working_memory(remat: bool) -> int:
+        model = mgnet_jax.create("MgNet[4]-[8]-B^l", 3, remat=remat)
+        images = jnp.zeros((8, 16, 16, 1))
+        variables = jax.eval_shape(model.init, jax.random.key(0), images)
+
+        def loss(variables: Any) -> Any:
+            logits, _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
+            return logits.sum()
+
+        compiled = jax.jit(jax.grad(loss)).lower(variables).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert working_memory(remat=True) < 0.75 * working_memory(remat=False)
+
+
+def test_flax_and_numpy_values_are_taken() -> None:
+    model = mgnet_jax.create(SPECS[0], np.int64(3), dtype=jnp.bfloat16, name="backbone")
+    assert (model.num_classes, model.dtype, model.name) == (3, "bfloat16", "backbone")
+
+
 def test_A_is_shared_over_the_steps_and_B_as_the_name_says() -> None:
     images = jnp.zeros((1, 8, 8, 1))
     shared = mgnet_jax.create("MgNet[4,2]-[6]-B^l", 3).init(jax.random.key(0), images)["params"]
@@ -180,7 +201,7 @@ def test_logits_have_their_shape(name: str, size: tuple[int, ...], stem: str) ->
     logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
     chex.assert_shape(logits, (2, 7))
     parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))
-    assert parameters == sum(part.parameters for part in count_parts(model, size))
+    assert parameters == sum(part.parameters for part in model.count_parts(size))
 
 
 SHAPES = {"CIFAR10": ((32, 32, 3), 10), "CIFAR100": ((32, 32, 3), 100),
@@ -239,7 +260,7 @@ def test_parameter_counts_of_the_paper(dataset: str, name: str, parameters: int)
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
     assert sum(x.size for x in jax.tree.leaves(params)) == parameters
-    assert sum(part.parameters for part in count_parts(model, shape)) == parameters
+    assert sum(part.parameters for part in model.count_parts(shape)) == parameters
     assert str(model.spec) == name
 
 
@@ -267,7 +288,7 @@ def test_counted_work_is_the_work_done(stem: str, form: str) -> None:
     images = jax.ShapeDtypeStruct((1, 33, 40, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     jaxpr = jax.make_jaxpr(model.apply)(variables, images)
-    parts = count_parts(model, (33, 40, 3))
+    parts = model.count_parts((33, 40, 3))
     # the trace holds the last A too, whose result nobody reads
     unread = 9 * 3 * 8 * np.prod(parts[-2].output[:2])
     counted = sum(part.macs for part in parts)
@@ -277,7 +298,7 @@ def test_counted_work_is_the_work_done(stem: str, form: str) -> None:
 def test_work_of_the_papers_networks() -> None:
     def gmac(name: str, classes: int, stem: str, form: str, size: int) -> float:
         model = mgnet_jax.create(name, classes, stem, form=form)
-        return round(sum(p.macs for p in count_parts(model, (size, size, 3))) / 1e9, 2)
+        return round(sum(p.macs for p in model.count_parts((size, size, 3))) / 1e9, 2)
 
     cifar = ("MgNet[2,2,2,2]-256-B^l", 100, "cifar")
     imagenet = ("MgNet[2,2,2,2]-[64,128,256,512]-B^l", 1000, "imagenet")

@@ -117,16 +117,18 @@ def test_label_smoothing_spreads_the_target() -> None:
 
 
 def test_ema_averages_weights_and_statistics_and_is_what_is_scored() -> None:
-    state = new_state(ema=True)
-    new, _ = jax.jit(train_step(ema_decay=0.75)[0])(state, *one_part([range(8)]))
-    before = {"params": state.params, "batch_stats": state.batch_stats}
-    after = {"params": new.params, "batch_stats": new.batch_stats}
-    expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, before, after)
-    chex.assert_trees_all_close(new.variables, expected, atol=1e-6)
+    step = jax.jit(train_step(ema_decay=0.75)[0])
+    for done, decay in ((0, 0.1), (10, 0.55), (1000, 0.75)):  # at most (1 + done) / (10 + done)
+        state = new_state(ema=True).replace(step=jnp.int32(done))
+        new, _ = step(state, *one_part([range(8)]))
+        before = {"params": state.params, "batch_stats": state.batch_stats}
+        after = {"params": new.params, "batch_stats": new.batch_stats}
+        expected = jax.tree.map(lambda a, b, d=decay: d * a + (1 - d) * b, before, after)
+        chex.assert_trees_all_close(new.variables, expected, atol=1e-6)
     assert new_state().variables.keys() == {"params", "batch_stats"}
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(1, 1), (10, 2), (37, 1), (64, 2)])
+@pytest.mark.parametrize(("batch_size", "devices"), [(1, 1), (9, 2), (37, 1), (64, 2)])
 def test_every_image_is_scored_once_whatever_the_batch_size(batch_size: int, devices: int) -> None:
     variables = new_state().variables
     logits = MODEL.apply(variables, normalise(IMAGES, **SCALE))
@@ -138,6 +140,14 @@ def test_every_image_is_scored_once_whatever_the_batch_size(batch_size: int, dev
     assert int(metrics.correct) == int((np.argmax(logits, -1) == LABELS).sum())
     expected = -float(log_p[np.arange(37), LABELS].mean())
     assert metrics.summary()["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_finite_sees_one_bad_number() -> None:
+    params = new_state().params
+    assert steps.all_finite(params)
+    for bad in (np.inf, np.nan):
+        params["level1"]["A"] = params["level1"]["A"].at[0, 0, 0, 0].set(bad)
+        assert not steps.all_finite(params)
 
 
 def test_augmentation_changes_with_the_step() -> None:

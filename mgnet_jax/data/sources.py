@@ -118,7 +118,7 @@ def hold_out(train: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet
     total = len(train)
     if not 0 <= count < total:
         raise DataError(f"cannot hold out {count} of {total} images: give 0 to {total - 1}")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng((seed, total, count))
     shuffled = random.permutation(total)
     by_class = shuffled[np.argsort(train.labels[shuffled], kind="stable")]
     held = np.zeros(total, bool)

@@ -51,7 +51,8 @@ class Smoother(nn.Module):
       form: "dual" or "direct".
       unroll: steps compiled into one turn of the loop; nu or more compiles no loop. A choice of
         speed alone: the parameters and the function stay the same.
-      remat: recompute a step's activations in the backward pass instead of keeping them.
+      remat: recompute a step's activations in the backward pass instead of keeping them; the loop
+        is then not unrolled.
       first: u is zero on entry, so that f = r.
     """
 
@@ -83,7 +84,8 @@ class Smoother(nn.Module):
             split_rngs={"params": True},
             in_axes=(nn.broadcast, nn.broadcast if self.share_B else 0),
             length=self.nu,
-            unroll=min(self.unroll, self.nu),
+            # outside a loop XLA would find the recomputed values again and keep them
+            unroll=1 if self.remat else min(self.unroll, self.nu),
         )(self.form, train, self.param_dtype, name="step")
         if self.form == "dual":
             (u, r), _ = step((u, r), A, B)

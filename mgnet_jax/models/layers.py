@@ -25,10 +25,16 @@ def conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     """Convolves x (N, H, W, c_in) with a kernel (k, k, c_in, c_out), without bias.
 
     Pads k // 2 zeros on every side, as PyTorch does; XLA's "SAME" would pad a stride-2 kernel on
-    even sizes on one side only. The kernel is cast to x's type. Reverse-mode differentiable to
-    any order; its gradients have a form of their own on CPUs (see `_conv_gradients`).
+    even sizes on one side only. The kernel is cast to x's type.
+
+    Where JAX's default backend is the CPU, the gradients have a form of their own. XLA's CPU
+    compiler rewrites the gradients' convolutions to a layout that has a fast kernel only outside
+    loops: in `lax.scan` they fall back to a naive one. So the same sums are written in that layout
+    to begin with (docs/decisions.md). Forward-mode differentiation then works only over reverse
+    mode, as for Hessian-vector products.
     """
-    return _conv(x, kernel.astype(x.dtype), stride)
+    on_cpu = jax.default_backend() == "cpu"
+    return (_conv_on_cpu if on_cpu else _plain_conv)(x, kernel.astype(x.dtype), stride)
 
 
 _lax_conv = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -39,31 +45,16 @@ def _plain_conv(x: Array, kernel: Array, stride: int) -> Array:
     return _lax_conv(x, kernel, (stride, stride), ((pad, pad), (pad, pad)))
 
 
-_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))
-
-
 def _conv_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _conv(x, kernel, stride), (x, kernel)
+    return _plain_conv(x, kernel, stride), (x, kernel)
 
 
 def _conv_gradients(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """Gradients of x and of the kernel, from g, the gradient of the output (N, H', W', c_out).
+    """Gradients of x and of the kernel as convolutions of NHWC arrays with HWIO kernels.
 
-    On GPUs and TPUs they are JAX's own. XLA's CPU compiler rewrites the gradients' convolutions to
-    a layout that has a fast kernel only outside loops: in `lax.scan` they fall back to a naive one,
-    20 to 70 times slower. So on CPUs the same sums are written in that layout to begin with.
+    g is the gradient of the output (N, H', W', c_out).
     """
-
-    def jaxs_own(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        _, vjp = jax.vjp(partial(_plain_conv, stride=stride), x, kernel)
-        return vjp(g)
-
-    cpu = partial(_conv_gradients_nhwc, stride=stride)
-    return lax.platform_dependent(*saved, g, cpu=cpu, default=jaxs_own)
-
-
-def _conv_gradients_nhwc(x: Array, kernel: Array, g: Array, stride: int) -> tuple[Array, Array]:
-    """The gradients of `_conv` as convolutions of NHWC arrays with HWIO kernels."""
+    x, kernel = saved
     size = kernel.shape[0]
     pad = size // 2
     # rows (columns) of padded x beyond the last window's end: the stride left them out
@@ -80,7 +71,8 @@ def _conv_gradients_nhwc(x: Array, kernel: Array, g: Array, stride: int) -> tupl
     return grad_x, jnp.transpose(grad_IHWO, (1, 2, 0, 3))
 
 
-_conv.defvjp(_conv_forward, _conv_gradients)
+_conv_on_cpu = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))
+_conv_on_cpu.defvjp(_conv_forward, _conv_gradients)
 
 
 def kernel_init(name: str, stacked: bool = False) -> Initializer:

@@ -19,7 +19,8 @@ class MgNet(nn.Module):
       stem: "cifar" (3x3, stride 1; also MNIST's) or "imagenet" (7x7 stride 2, max-pool 3x3/2).
       form: "dual" (Theorem 4.1) or "direct" (Algorithm 2); the same function and parameters.
       unroll: smoothing steps compiled into one turn of a grid's loop.
-      remat: recompute activations in the backward pass, step by step, to save memory.
+      remat: recompute activations in the backward pass, step by step, to save memory; without
+        unrolling.
       dtype: type of the activations: "float32", "bfloat16" or "float64". Parameters, batch
         statistics and logits are float32 (float64 for "float64").
       initializer: "kaiming" (the paper's) or "pytorch" (the published script's).
@@ -56,50 +57,49 @@ class MgNet(nn.Module):
             )(u, r, train)  # fmt: skip
         return Head(self.num_classes, init, param_dtype, name="head")(u)
 
+    def count_parts(self, image_shape: tuple[int, int, int]) -> list[Part]:
+        """The parts of the network with their exact costs for one image (height, width, channels).
 
-def count_parts(model: MgNet, image_shape: tuple[int, int, int]) -> list[Part]:
-    """The parts of an MgNet with their exact costs for one image (height, width, channels).
-
-    Counted from the spec: what the model's form needs, so that the last A of the coarsest grid,
-    whose result nobody reads, is left out.
-    """
-    spec, (height, width, image_channels) = model.spec, image_shape
-    imagenet = model.stem == "imagenet"
-    size, stride = (7, 2) if imagenet else (3, 1)
-    grid = conv_size((height, width), stride)
-    parts = [conv_bn("stem", image_channels, spec.channels[0][1], size, grid)]
-    if imagenet:
-        grid = conv_size(grid, 2)
-        parts[0] = parts[0].with_output(grid)
-    for level, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
-        last = level == len(spec.nu)
-        if level > 1:
-            c_u_fine, c_f_fine = spec.channels[level - 2]
+        Counted from the spec: what the form needs, so that the last A of the coarsest grid,
+        whose result nobody reads, is left out.
+        """
+        spec, (height, width, image_channels) = self.spec, image_shape
+        imagenet = self.stem == "imagenet"
+        size, stride = (7, 2) if imagenet else (3, 1)
+        grid = conv_size((height, width), stride)
+        parts = [conv_bn("stem", image_channels, spec.channels[0][1], size, grid)]
+        if imagenet:
             grid = conv_size(grid, 2)
-            Pi = conv_bn("Pi", c_u_fine, c_u, 3, grid)
-            R = conv_bn("R", c_f_fine, c_f, 3, grid)
-            parts.append(Pi.merge(R, f"restrict{level - 1}", "Pi and R, 3x3/2"))
-        A_convs = nu - last if model.form == "dual" else nu + (level > 1) + (not last)
-        kernel, points = 9 * c_u * c_f, grid[0] * grid[1]
+            parts[0] = parts[0].with_output(grid)
+        for level, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
+            last = level == len(spec.nu)
+            if level > 1:
+                c_u_fine, c_f_fine = spec.channels[level - 2]
+                grid = conv_size(grid, 2)
+                Pi = conv_bn("Pi", c_u_fine, c_u, 3, grid)
+                R = conv_bn("R", c_f_fine, c_f, 3, grid)
+                parts.append(Pi.merge(R, f"restrict{level - 1}", "Pi and R, 3x3/2"))
+            A_convs = nu - last if self.form == "dual" else nu + (level > 1) + (not last)
+            kernel, points = 9 * c_u * c_f, grid[0] * grid[1]
+            parts.append(
+                Part(
+                    name=f"level{level}",
+                    detail=f"{nu} steps, A shared, B {'shared' if spec.share_B else 'per step'}",
+                    output=(*grid, c_u),
+                    parameters=kernel * (1 + (1 if spec.share_B else nu)) + nu * 2 * (c_u + c_f),
+                    macs=kernel * points * (nu + A_convs),
+                    kept=points * nu * (c_u + c_f) * (1 if self.remat else 2),
+                )
+            )
+        c_u = spec.channels[-1][0]
         parts.append(
             Part(
-                name=f"level{level}",
-                detail=f"{nu} steps, A shared, B {'shared' if spec.share_B else 'per step'}",
-                output=(*grid, c_u),
-                parameters=kernel * (1 + (1 if spec.share_B else nu)) + nu * 2 * (c_u + c_f),
-                macs=kernel * points * (nu + A_convs),
-                kept=points * nu * (c_u + c_f) * (1 if model.remat else 2),
+                name="head",
+                detail="average, linear",
+                output=(self.num_classes,),
+                parameters=(c_u + 1) * self.num_classes,
+                macs=c_u * self.num_classes,
+                kept=c_u,
             )
         )
-    c_u = spec.channels[-1][0]
-    parts.append(
-        Part(
-            name="head",
-            detail="average, linear",
-            output=(model.num_classes,),
-            parameters=(c_u + 1) * model.num_classes,
-            macs=c_u * model.num_classes,
-            kept=c_u,
-        )
-    )
-    return parts
+        return parts
