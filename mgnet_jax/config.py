@@ -68,7 +68,7 @@ KEYS: dict[str, Key] = {
     "model.B": Key("", "'B^l' or 'B^{l,i}'; empty: as in model.spec"),
     "model.stem": _choice("cifar", CHOICES["stem"], "first layers: 'cifar' is MNIST's too"),
     "model.form": _choice("dual", CHOICES["form"], "Theorem 4.1, or Algorithm 2; same function"),
-    "model.unroll": _at_least(1, 4, "smoothing steps compiled into one turn of a grid's loop"),
+    "model.unroll": _at_least(1, 4, "grids with more smoothing steps are compiled as a loop"),
     "model.remat": Key(False, "recompute activations in the backward pass, to save memory"),
     "model.dtype": _choice("float32", CHOICES["dtype"], "of the activations"),
     "model.initializer": _choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),
@@ -100,7 +100,7 @@ KEYS: dict[str, Key] = {
 """Every key there is, in the order in which it is printed."""
 
 RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "model.unroll", "name")
-"""Keys (or beginnings of keys) that a continued run may change: they leave the result the same."""
+"""Keys (or beginnings of keys) that a continued run may change: they leave the result the same, up to rounding."""
 
 
 ALIASES = {"lr": "learning_rate", "wd": "weight_decay", "model": "spec", "dataset": "name"}

@@ -49,7 +49,7 @@ class Smoother(nn.Module):
       c_u, c_f: channels of u (N, H, W, c_u) and of f and r (N, H, W, c_f).
       share_B: one B for all steps, or one a step.
       form: "dual" or "direct".
-      unroll: steps compiled into one turn of the loop; nu or more compiles no loop. A choice of
+      unroll: up to so many steps are compiled as straight-line code, more as a loop. A choice of
         speed alone: the parameters and the function stay the same.
       remat: recompute a step's activations in the backward pass instead of keeping them; the loop
         is then not unrolled.
@@ -85,7 +85,7 @@ class Smoother(nn.Module):
             in_axes=(nn.broadcast, nn.broadcast if self.share_B else 0),
             length=self.nu,
             # outside a loop XLA would find the recomputed values again and keep them
-            unroll=1 if self.remat else min(self.unroll, self.nu),
+            unroll=self.nu if self.nu <= self.unroll and not self.remat else 1,
         )(self.form, train, self.param_dtype, name="step")
         if self.form == "dual":
             (u, r), _ = step((u, r), A, B)

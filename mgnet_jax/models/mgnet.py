@@ -18,7 +18,8 @@ class MgNet(nn.Module):
       num_classes: classes.
       stem: "cifar" (3x3, stride 1; also MNIST's) or "imagenet" (7x7 stride 2, max-pool 3x3/2).
       form: "dual" (Theorem 4.1) or "direct" (Algorithm 2); the same function and parameters.
-      unroll: smoothing steps compiled into one turn of a grid's loop.
+      unroll: a grid's smoothing steps are compiled as straight-line code if they are at most so
+        many, else as a loop; slower to compile, faster to run.
       remat: recompute activations in the backward pass, step by step, to save memory; without
         unrolling.
       dtype: type of the activations: "float32", "bfloat16" or "float64". Parameters, batch
