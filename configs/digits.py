@@ -2,8 +2,8 @@
 
     python -m mgnet_jax.main
 
-93,866 parameters; 20 seconds on 2 CPU cores, compilation included; 99.7 % of the 360 test images
-(see benchmarks/README.md).
+MgNet[2,2,2]-[32]-B^l, 93,866 parameters: 99.72 % of the 360 test images after 30 epochs, last
+epoch, in 15 seconds on 2 CPU cores, compilation included (benchmarks/README.md).
 """
 
 from ml_collections import ConfigDict

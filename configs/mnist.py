@@ -1,6 +1,9 @@
-"""A small MgNet on MNIST.
+"""A small MgNet on MNIST, for CPUs.
 
-python -m mgnet_jax.main --config=configs/mnist.py --config.data.dir=FOLDER
+    python -m mgnet_jax.main --config=configs/mnist.py --config.data.dir=FOLDER
+
+MgNet[2,2,2,2]-[16]-B^l, 33,306 parameters: 99.59 % of the test images after 8 epochs, last epoch,
+in 5 minutes on 2 CPU cores (benchmarks/README.md).
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,9 @@ from mgnet_jax.config import (
     to_json,
     validate,
 )
+from mgnet_jax.data.sources import INFO
 from mgnet_jax.main import find_config
+from mgnet_jax.models import create
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -129,8 +131,11 @@ def test_every_config_and_preset_is_valid_and_says_how_to_run_it(path: Path) -> 
     assert module["get_config"]() == module["get_config"](next(iter(module["PRESETS"])))
     for preset in module["PRESETS"]:
         config = module["get_config"](preset)
-        validate(config)
         assert config.name
+        info = INFO[config.data.name]
+        model = create(validate(config), info.num_classes, config.model.stem)
+        parameters = sum(part.parameters for part in model.count_parts(info.image_shape))
+        assert f"{parameters:,} parameters" in module["__doc__"]
     names = [module["get_config"](preset).name for preset in module["PRESETS"]]
     assert len(set(names)) == len(names), "presets would share a folder of runs/"
     assert "python -m mgnet_jax.main" in module["__doc__"]
