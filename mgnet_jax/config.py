@@ -100,7 +100,7 @@ KEYS: dict[str, Key] = {
 """Every key there is, in the order in which it is printed."""
 
 RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "model.unroll", "name")
-"""Keys (or beginnings of keys) that a continued run may change: the result stays, up to rounding."""
+"""Keys (or beginnings of keys) that a continued run may change: its result stays the same."""
 
 
 ALIASES = {"lr": "learning_rate", "wd": "weight_decay", "model": "spec", "dataset": "name"}
