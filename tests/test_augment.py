@@ -49,28 +49,6 @@ def test_augmentation_depends_on_the_key_alone_and_can_be_left_out() -> None:
     np.testing.assert_array_equal(augment(IMAGES, jax.random.key(0), 0, False), IMAGES)
 
 
-def test_crop_and_flip_do_not_go_together() -> None:
-    """Were both made from one key, where an image is cut out would say whether it is mirrored."""
-    images = np.tile(IMAGES[:1], (2000, 1, 1, 1))
-    out = np.asarray(augment(images, jax.random.key(0), 1, True))
-    straight, mirrored = windows(images[0], 1), windows(images[0][:, ::-1], 1)
-    corners: dict[bool, list[int]] = {False: [], True: []}
-    for image in out:
-        flip = image.tobytes() not in straight
-        table = {w[:, ::-1].tobytes(): p for w, p in _unflipped(images[0])} if flip else straight
-        corners[flip].append(table[image.tobytes()][0])
-    assert set(straight) != set(mirrored)
-    shares = [np.bincount(corners[flip], minlength=3) / len(corners[flip]) for flip in corners]
-    np.testing.assert_allclose(shares[0], shares[1], atol=0.08)
-
-
-def _unflipped(image: np.ndarray) -> list[tuple[np.ndarray, tuple[int, int]]]:
-    return [
-        (np.frombuffer(w, np.uint8).reshape(image.shape), place)
-        for w, place in windows(image, 1).items()
-    ]
-
-
 def test_normalise_is_per_channel() -> None:
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
     expected = (IMAGES / 255 - mean) / std
