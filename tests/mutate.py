@@ -73,7 +73,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     ("eval cleans up", "checkpoint.py", "if keep is None:", "if False:", "test_main.py"),
     ("poisoned weights are saved", "train.py", "if not steps.all_finite(", "if steps is (",
      "test_main.py"),
-    ("the worst is kept", "checkpoint.py", 'best_mode="max"', 'best_mode="min"',
+    ("the worst is kept", "checkpoint.py", 'return metrics["score"]', 'return -metrics["score"]',
      "test_checkpoint.py"),
     ("the best is not kept", "checkpoint.py", "[preservation_policy.LatestN(keep), best]",
      "[preservation_policy.LatestN(keep)]", "test_checkpoint.py"),
@@ -84,7 +84,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
      "test_config.py"),
     ("a range is not checked", "config.py", "if not key.allowed(value):", "if False:",
      "test_config.py"),
-    ("another configuration goes on", "train.py", "if saved.exists() and", "if False and",
+    ("another configuration goes on", "train.py", "if saved and (changed", "if False and (changed",
      "test_main.py"),
 ]  # fmt: skip
 
