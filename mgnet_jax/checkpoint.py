@@ -17,7 +17,7 @@ UNSCORED = -1.0  # below any accuracy
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that was asked for is not there; the message says which there are."""
+    """A checkpoint is not there or damaged; the message says which there are, and what to do."""
 
 
 def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.CheckpointManager:
@@ -31,9 +31,7 @@ def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.CheckpointMa
     """
     folder = Path(workdir).absolute() / "checkpoints"
     if keep is None:
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_score, best_mode="max", read_only=True, create=False, save_interval_steps=0
-        )
+        options = ocp.CheckpointManagerOptions(best_fn=_score, best_mode="max", create=False)
         return ocp.CheckpointManager(folder, options=options)
     best = preservation_policy.BestN(get_metric_fn=_score, n=1)
     options = ocp.CheckpointManagerOptions(
@@ -101,8 +99,24 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> TrainSt
       checkpoints: from `open_checkpoints`.
       step: from `find`.
       like: the state's shapes, types and shardings, as jax.ShapeDtypeStruct.
+
+    Raises:
+      CheckpointError: it is damaged, or of another network.
     """
-    return checkpoints.restore(step, args=ocp.args.StandardRestore(like))
+    try:
+        return checkpoints.restore(step, args=ocp.args.StandardRestore(like))
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        others = [other for other in sorted(checkpoints.all_steps()) if other != step]
+        rest = f"there are {', '.join(map(str, others))} besides" if others else "there is no other"
+        raise CheckpointError(
+            f"checkpoint {Path(checkpoints.directory, str(step))} cannot be read; remove that "
+            f"folder to do without it ({rest}). {type(error).__name__}: {str(error)[:200]}"
+        ) from error
+
+
+def exist(workdir: Path) -> bool:
+    """Whether there is a folder of any checkpoint in workdir, whole or not."""
+    return any((Path(workdir) / "checkpoints").glob("[0-9]*"))
 
 
 def abstract(state_shape: Any, sharding: jax.sharding.Sharding) -> Any:

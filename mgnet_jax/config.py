@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -50,7 +51,12 @@ def _within(low: float, high: float, default: float, meaning: str) -> Key:
 INFINITY = float("inf")
 
 KEYS: dict[str, Key] = {
-    "name": Key("", "of the run; its files go to runs/<name> unless --workdir is given"),
+    "name": Key(
+        "",
+        "of the run; its files go to runs/<name> unless --workdir is given",
+        lambda v: not set(v) & set("/\\") and not v.startswith("."),
+        "a name without / or \\ that does not start with a dot",
+    ),
     "seed": _at_least(0, 0, "of the initial weights, the order of the images, and augmentation"),
     "data.name": _choice("digits", tuple(sources.INFO), "data set"),
     "data.dir": Key("", "folder of its files; empty: $MGNET_DATA"),
@@ -63,7 +69,7 @@ KEYS: dict[str, Key] = {
     ),
     "data.flip": Key(True, "random horizontal flips"),
     "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network in the paper's notation"),
-    "model.nu": Key((), "smoothing steps of each grid; (): as in model.spec"),
+    "model.nu": Key((), "smoothing steps, one number a grid; (): as in model.spec"),
     "model.channels": Key((), "channels or (c_u, c_f) of each grid; (): as in model.spec"),
     "model.B": Key("", "'B^l' or 'B^{l,i}'; empty: as in model.spec"),
     "model.stem": _choice("cifar", CHOICES["stem"], "first layers: 'cifar' is MNIST's too"),
@@ -95,7 +101,7 @@ KEYS: dict[str, Key] = {
     "checkpoint.every_steps": _at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
     "checkpoint.keep": _at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
     "log.every_steps": _at_least(1, 50, "steps of one compiled call, and of one progress record"),
-    "log.tensorboard": Key(False, "also write TensorBoard events; needs mgnet_jax[tensorboard]"),
+    "log.tensorboard": Key(False, "also write TensorBoard events; needs tensorboardX"),
 }
 """Every key there is, in the order in which it is printed."""
 
@@ -133,8 +139,8 @@ def from_preset(presets: Mapping[str, Mapping[str, Any]], preset: str) -> Config
     """
     if preset not in presets:
         near = difflib.get_close_matches(preset, presets, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown preset {preset!r}{hint} There are: {', '.join(presets)}")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown preset {preset!r}; {hint}there are {', '.join(presets)}")
     for name in presets[preset]:
         check_name(name)
     config = default()
@@ -185,19 +191,24 @@ def validate(config: ConfigDict, devices: int = 1) -> MgNetSpec:
         if name not in flat:
             raise ConfigError(f"config.{name} is missing; start the config from config.default()")
         _check_value(name, key, flat[name])
+    if flat["log.tensorboard"] and find_spec("tensorboardX") is None:
+        raise ConfigError("config.log.tensorboard=True needs: pip install tensorboardX")
     _check_batches(flat, devices)
     return _spec(flat)
+
+
+def wrong_value(name: str, value: object) -> ConfigError:
+    """The error of a key that cannot have this value."""
+    words = {bool: "True or False", str: "text", tuple: "a tuple, as (2,2,2,2)"}
+    key = KEYS[name]
+    return ConfigError(f"config.{name}={value} must be {key.range or words[type(key.default)]}")
 
 
 def _check_value(name: str, key: Key, value: Any) -> None:
     kind = type(key.default)
     number = kind is float and type(value) is int  # 1 is fine for 1.0
-    if not number and type(value) is not kind:
-        words = {int: "a whole number", float: "a number", bool: "True or False",
-                 str: "text", tuple: "a tuple, as (2,2,2,2)"}  # fmt: skip
-        raise ConfigError(f"config.{name}={value!r} must be {key.range or words[kind]}")
-    if not key.allowed(value):
-        raise ConfigError(f"config.{name}={value!r} must be {key.range}")
+    if (not number and type(value) is not kind) or not key.allowed(value):
+        raise wrong_value(name, repr(value))
 
 
 def _check_batches(flat: Mapping[str, Any], devices: int) -> None:
@@ -230,7 +241,7 @@ def _check_batches(flat: Mapping[str, Any], devices: int) -> None:
     if flat["optim.warmup_epochs"] >= flat["train.epochs"]:
         raise ConfigError(
             f"config.optim.warmup_epochs={flat['optim.warmup_epochs']} must be less than "
-            f"config.train.epochs={flat['train.epochs']}"
+            f"config.train.epochs={flat['train.epochs']}; 0 is none"
         )
 
 
@@ -265,7 +276,7 @@ def to_text(config: ConfigDict) -> str:
 
 def to_json(config: ConfigDict) -> str:
     """The configuration as JSON, one key a line."""
-    return json.dumps(flatten(config), indent=2)
+    return json.dumps(flatten(config), indent=2) + "\n"
 
 
 def from_json(text: str) -> ConfigDict:

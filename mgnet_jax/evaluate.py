@@ -8,7 +8,7 @@ from mgnet_jax import checkpoint
 from mgnet_jax.job import Job
 from mgnet_jax.log import say, table
 from mgnet_jax.models import MgNetSpec
-from mgnet_jax.train import check_workdir
+from mgnet_jax.train import as_row, check_workdir
 
 
 def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> dict[str, float]:
@@ -28,11 +28,8 @@ def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> 
       ConfigError: the run in workdir has another configuration.
       DataError: the data set cannot be read.
     """
+    require_checkpoints(workdir)
     check_workdir(config, workdir)
-    if not (workdir / "checkpoints").is_dir():
-        raise checkpoint.CheckpointError(
-            f"there are no checkpoints in {workdir}; train first, or give the run's --workdir"
-        )
     job = Job(config, spec)
     with checkpoint.open_checkpoints(workdir) as checkpoints:
         step = checkpoint.find(checkpoints, which)
@@ -44,5 +41,13 @@ def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> 
         f"checkpoint {step} (epoch {step / job.steps_per_epoch:g}) of {workdir}, "
         f"{spec} on {len(job.data.test):,} test images\n"
     )
-    say(table([{name: f"{value:.4f}" for name, value in scores.items()}]))
+    say(table([as_row(scores)]))
     return scores
+
+
+def require_checkpoints(workdir: Path) -> None:
+    """Raises CheckpointError if there is nothing to score in workdir."""
+    if not checkpoint.exist(workdir):
+        raise checkpoint.CheckpointError(
+            f"there are no checkpoints in {workdir}; train first, or give the run's --workdir"
+        )

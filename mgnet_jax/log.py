@@ -23,7 +23,7 @@ from typing import Any, SupportsFloat, TextIO
 
 COLUMNS = (  # of metrics.csv; a line of metrics.jsonl has the first three and any of the others
     "kind", "step", "epoch", "loss", "accuracy", "learning_rate", "images_per_second", "seconds",
-    "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
+    "validation_loss", "validation_accuracy",
     "test_loss", "test_accuracy",
 )  # fmt: skip
 Record = dict[str, Any]
@@ -127,7 +127,7 @@ def _tensorboard(folder: Path, first_step: int) -> Any:
     try:
         board = importlib.import_module("tensorboardX")
     except ImportError as error:
-        install = "pip install 'mgnet_jax[tensorboard]'"
+        install = "pip install tensorboardX"
         raise LogError(f"log.tensorboard is true but needs tensorboardX: {install}") from error
     options = {"purge_step": first_step, "filename_suffix": f".{first_step}", "flush_secs": 10}
     return board.SummaryWriter(logdir=str(folder), **options)

@@ -1,6 +1,7 @@
 """The command line: `python -m mgnet_jax.main [--config=FILE[:PRESET]] [--config.KEY=VALUE ...]`.
 
-Without arguments it trains a small MgNet on scikit-learn's digits.
+Without arguments it trains a small MgNet on scikit-learn's digits. --mode=summary prints every KEY
+with its value and meaning.
 """
 
 # The only module that knows flags and exit codes: 0 done, 1 the run failed, 2 a mistake in the
@@ -23,9 +24,16 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mgnet_jax.checkpoint import CheckpointError
-from mgnet_jax.config import ConfigError, check_name, model_options, to_text, validate
+from mgnet_jax.config import (
+    ConfigError,
+    check_name,
+    model_options,
+    to_text,
+    validate,
+    wrong_value,
+)
 from mgnet_jax.data.sources import INFO, DataError
-from mgnet_jax.evaluate import evaluate
+from mgnet_jax.evaluate import evaluate, require_checkpoints
 from mgnet_jax.log import LogError, say
 from mgnet_jax.models import create
 from mgnet_jax.summary import memory_summary, model_summary
@@ -96,10 +104,27 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
     for argument in arguments:
         if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
             check_name(match.group(1))
+    sys.modules.pop("config_config", None)  # where config_flags would find the file read before
     values = define_flags([program, *arguments])
-    _, *extra = values([program, *arguments])
+    try:
+        _, *extra = values([program, *arguments])
+    except flags.IllegalFlagValueError as error:
+        override = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
+        raise wrong_value(*override.groups()) if override else error from None
+    except (ConfigError, flags.Error):
+        raise
+    except Exception as error:  # from the user's own config file
+        raise ConfigError(
+            f"--config: that file fails with {type(error).__name__}: {error}"
+        ) from error
     if extra:
         raise flags.Error(f"unexpected argument {extra[0]!r}; flags are written --flag=value")
+    if not isinstance(values.config, ConfigDict):
+        raise ConfigError(
+            "--config: get_config() of that file must return an ml_collections.ConfigDict"
+        )
+    if values["checkpoint"].present and values.mode != "eval":
+        raise flags.Error("--checkpoint is for --mode=eval; training goes on from the newest")
     return values
 
 
@@ -129,7 +154,9 @@ def choose_config(values: flags.FlagValues, workdir: Path, named: bool) -> Confi
 
 def run(values: flags.FlagValues, named: bool) -> None:
     """Validates the configuration, prints it and the model, then does what --mode says."""
-    workdir = Path(values.workdir or Path("runs", values.config.name or "unnamed"))
+    workdir = Path(values.workdir or Path("runs", values.config.get("name") or "unnamed"))
+    if values.mode == "eval":
+        require_checkpoints(workdir)
     config = choose_config(values, workdir, named)
     keep_programs(values.jit_cache)
     spec = validate(config, jax.device_count() if values.mode == "train" else 1)
@@ -157,6 +184,16 @@ def main(argv: list[str]) -> int:
         return 128 + stopped.signal
     except TrainError as failed:
         print(f"\nerror: {failed}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except jax.errors.JaxRuntimeError as failed:
+        if not re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", str(failed)):
+            raise
+        print(f"\nerror: not enough memory: {str(failed).splitlines()[0]}\nLower "
+              f"config.train.batch_size, raise config.train.accumulate, set "
+              f"config.model.remat=True, or take a smaller network.", file=sys.stderr)  # fmt: skip
         return 1
     except MISTAKES as mistake:
         print(f"error: {mistake}", file=sys.stderr)

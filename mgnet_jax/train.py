@@ -61,14 +61,16 @@ def train(config: ConfigDict, spec: MgNetSpec, workdir: Path, started: float) ->
     check_workdir(config, workdir)
     with StopSignal() as stop:
         job = Job(config, spec)
-        workdir.mkdir(parents=True, exist_ok=True)
         with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
             step = checkpoint.find(checkpoints) or 0
             if step == job.total_steps:
                 say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
             else:
+                if not step and (workdir / "metrics.jsonl").exists():
+                    say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
+                loop = _Loop(job, checkpoints, workdir, step, started)
                 replace_file(workdir / CONFIG, to_json(config).encode())
-                _Loop(job, checkpoints, workdir, step, started).run(stop)
+                loop.run(stop)
     history, curves = read_metrics(workdir), workdir / "curves.png"
     if step < job.total_steps or not curves.exists():
         plot_curves(history, curves, f"{spec} on {config.data.name}")
@@ -161,7 +163,7 @@ class _Loop:
         """The error of a run that has nothing to go on with."""
         optim = self.job.config.optim
         return TrainError(
-            f"{what} in the steps up to {step:,}; the newest checkpoint is from before that. Lower "
+            f"{what} in the steps up to {step:,}; nothing of that was saved. Lower "
             f"config.optim.learning_rate={optim.learning_rate:g} or raise "
             f"config.optim.warmup_epochs={optim.warmup_epochs:g}, and start anew with another "
             f"--workdir."
@@ -210,14 +212,19 @@ def results_table(config: ConfigDict, history: list[dict[str, Any]]) -> str:
     how = "held-out images" if config.data.validation else "the test set itself"
     rows: list[dict[str, object]] = []
     for title, record in (("last epoch", evals[-1]), (f"best epoch, chosen on {how}", best)):
-        row: dict[str, object] = {"": title, "epoch": f"{record['epoch']:g}"}
-        for split in ("validation", "test"):
-            if f"{split}_accuracy" in record:
-                row[f"{split} accuracy"] = f"{100 * record[f'{split}_accuracy']:.2f} %"
-                loss = record[f"{split}_loss"]  # null where it was not finite
-                row[f"{split} loss"] = "not finite" if loss is None else f"{loss:.4f}"
-        rows.append(row)
+        rows.append({"": title, "epoch": f"{record['epoch']:g}"} | as_row(record))
     return table(rows)
+
+
+def as_row(scores: Mapping[str, Any]) -> dict[str, object]:
+    """Scores as the cells of a table, for people."""
+    row: dict[str, object] = {}
+    for split in ("validation", "test"):
+        if f"{split}_accuracy" in scores:
+            row[f"{split} accuracy"] = f"{100 * scores[f'{split}_accuracy']:.2f} %"
+            loss = scores[f"{split}_loss"]  # null where it was not finite
+            row[f"{split} loss"] = "not finite" if loss is None else f"{loss:.4f}"
+    return row
 
 
 def saved_config(workdir: Path) -> ConfigDict | None:
@@ -237,7 +244,7 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     """Raises ConfigError if workdir is a file or holds a run with another configuration."""
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file; give a folder")
-    saved = saved_config(workdir)
+    saved = saved_config(workdir) if checkpoint.exist(workdir) else None
     if saved and (changed := differences(saved, config)):
         raise ConfigError(
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "

@@ -182,7 +182,7 @@ def test_tensorboard_missing_is_an_error_before_any_file_changes(
     with pytest.raises(log.LogError) as error:
         log.MetricsWriter(tmp_path, tensorboard=True)
     assert "log.tensorboard" in str(error.value)
-    assert "pip install 'mgnet_jax[tensorboard]'" in str(error.value)
+    assert "pip install tensorboardX" in str(error.value)
     assert contents(tmp_path) == before
 
 

@@ -55,8 +55,8 @@ def create(
 def _checked(key: str, value: Any) -> Any:
     if key not in _OPTIONS:
         near = difflib.get_close_matches(key, _OPTIONS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ModelError(f"unknown option {key}={value!r}{hint} Options: {', '.join(_OPTIONS)}.")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ModelError(f"unknown option {key}={value!r}; {hint}there are {', '.join(_OPTIONS)}")
     if key == "dtype" and not isinstance(value, str):
         value = jnp.dtype(value).name
     if key in CHOICES and value not in CHOICES[key]:
