@@ -105,6 +105,8 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> TrainSt
     """
     try:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(like))
+    except (MemoryError, jax.errors.JaxRuntimeError):  # not the checkpoint's fault
+        raise
     except Exception as error:  # orbax and tensorstore raise many kinds
         others = [other for other in sorted(checkpoints.all_steps()) if other != step]
         rest = f"there are {', '.join(map(str, others))} besides" if others else "there is no other"
