@@ -1,6 +1,7 @@
 """The README says what is so, and no file names the machine that it was made on."""
 
 import re
+import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,15 @@ def test_every_option_that_the_readme_names_exists() -> None:
     keys = re.findall(r"--config\.([a-z_]+\.[a-z_A-Z]+)", README)
     assert len(keys) > 5
     assert set(keys) <= set(KEYS)
+
+
+def test_every_mutation_still_matches_one_place_in_the_code() -> None:
+    module = runpy.run_path(str(ROOT / "tests" / "mutate.py"))
+    assert len(module["MUTATIONS"]) > 30
+    for name, file, old, new, tests in module["MUTATIONS"]:
+        assert (ROOT / "mgnet_jax" / file).read_text().count(old) == 1, name
+        assert old != new, name
+        assert (ROOT / "tests" / tests).exists(), name
 
 
 def test_no_file_names_the_machine_it_was_made_on() -> None:
