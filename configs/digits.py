@@ -3,7 +3,7 @@
     python -m mgnet_jax.main
 
 MgNet[2,2,2]-[32]-B^l, 93,866 parameters: 99.72 % of the 360 test images after 30 epochs, last
-epoch, in 17 seconds on 2 CPU cores, compilation included (benchmarks/README.md).
+epoch, in 15 seconds on 2 CPU cores, compilation included (benchmarks/README.md).
 """
 
 from ml_collections import ConfigDict

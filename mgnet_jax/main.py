@@ -86,6 +86,11 @@ def find_config(name: str) -> str:
     raise ConfigError(f"no config file {path!r}; give a path, or one of {', '.join(known)}")
 
 
+def names_config(arguments: list[str]) -> bool:
+    """Whether the command line has --config."""
+    return any(re.match(r"--?config(=|$)", argument) for argument in arguments)
+
+
 def parse_arguments(argv: list[str]) -> flags.FlagValues:
     """Parses the command line, --config defaulting to digits.
 
@@ -99,7 +104,7 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
             arguments[i] = f"--config={find_config(match.group(1))}"
         elif i and re.fullmatch(r"--?config", arguments[i - 1]):
             arguments[i] = find_config(argument)
-    if not any(re.match(r"--?config(=|$)", argument) for argument in arguments):
+    if not names_config(arguments):
         arguments = [f"--config={find_config(DEFAULT)}", *arguments]
     for argument in arguments:
         if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
@@ -178,7 +183,7 @@ def main(argv: list[str]) -> int:
         if values.help:
             say(f"{__doc__}\n{values.get_help()}")
         else:
-            run(values, named=any(re.match(r"--?config(=|$)", a) for a in argv))
+            run(values, names_config(argv))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return 128 + stopped.signal

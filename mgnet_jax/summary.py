@@ -49,12 +49,12 @@ def memory_summary(model: MgNet, info: Info, train: Mapping[str, Any]) -> str:
     copies = 3 + bool(train["ema_decay"])  # weights, gradients, momentum and their average
     height, columns, channels = info.image_shape
     weights = parameter_width * copies * sum(p.parameters for p in parts)
-    kept = width * sum(p.kept for p in parts) * (train["batch_size"] // train["accumulate"])
+    batch = train["batch_size"] // train["accumulate"]
+    kept = width * sum(p.kept for p in parts) * batch
     images = height * columns * channels * (info.train_size + info.test_size)
     return (
         f"memory      {mebibytes(weights)} weights, gradients and momentum, about "
-        f"{mebibytes(kept)} activations for a batch of "
-        f"{train['batch_size'] // train['accumulate']}, {mebibytes(images)} data set"
+        f"{mebibytes(kept)} activations for a batch of {batch}, {mebibytes(images)} data set"
     )
 
 
