@@ -16,11 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mgnet_jax import create, sharding, steps
+from mgnet_jax import create
 from mgnet_jax.config import default
 from mgnet_jax.models import MgNetSpec, parse
-from mgnet_jax.optim import make_optimizer, make_schedule
-from mgnet_jax.state import create_state
+from mgnet_jax.training import sharding, steps
+from mgnet_jax.training.optim import make_optimizer, make_schedule
+from mgnet_jax.training.state import create_state
 
 MEAN, STD = (0.5,), (0.25,)
 

@@ -20,10 +20,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mgnet_jax import create, sharding, steps
+from mgnet_jax import create
 from mgnet_jax.config import default
-from mgnet_jax.optim import make_optimizer, make_schedule
-from mgnet_jax.state import create_state
+from mgnet_jax.training import sharding, steps
+from mgnet_jax.training.optim import make_optimizer, make_schedule
+from mgnet_jax.training.state import create_state
 
 
 def measure(spec: str, image: tuple[int, int, int], batch: int, chunk: int, chunks: int,

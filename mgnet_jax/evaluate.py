@@ -4,11 +4,12 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mgnet_jax import checkpoint
-from mgnet_jax.job import Job
-from mgnet_jax.log import say, table
 from mgnet_jax.models import MgNetSpec
-from mgnet_jax.train import as_row, check_workdir
+from mgnet_jax.training import checkpoint
+from mgnet_jax.training.job import Job
+from mgnet_jax.training.progress import say, table
+from mgnet_jax.training.results import as_row
+from mgnet_jax.training.workdir import check_workdir
 
 
 def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> dict[str, float]:

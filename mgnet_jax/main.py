@@ -23,7 +23,6 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mgnet_jax.checkpoint import CheckpointError
 from mgnet_jax.config import (
     ConfigError,
     check_name,
@@ -34,10 +33,13 @@ from mgnet_jax.config import (
 )
 from mgnet_jax.data.sources import INFO, DataError
 from mgnet_jax.evaluate import evaluate, require_checkpoints
-from mgnet_jax.log import LogError, say
 from mgnet_jax.models import create
-from mgnet_jax.summary import memory_summary, model_summary
-from mgnet_jax.train import Interrupted, TrainError, saved_config, train
+from mgnet_jax.training.checkpoint import CheckpointError
+from mgnet_jax.training.describe import memory_summary, model_summary
+from mgnet_jax.training.loop import Interrupted, TrainError, train
+from mgnet_jax.training.metrics import LogError
+from mgnet_jax.training.progress import say
+from mgnet_jax.training.workdir import saved_config
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIG_FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed; in a checkout

@@ -1,6 +1,7 @@
-"""Who may import whom, read from the sources: leaves import no other module of the package."""
+"""Who may import whom and what each file may hold, read from the sources."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,61 +10,81 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mgnet_jax"
-LAYERS = [  # a module imports from earlier lines, or from its own folder
-    {"models", "data.published", "data.sources", "data.augment", "sharding", "optim", "log",
-     "supervise"},
-    {"config", "data.pipeline", "state", "summary"},
-    {"steps", "checkpoint"},
-    {"job"},
-    {"train"},
+FLOORS = [  # a module imports from earlier lines, or from its own folder
+    {"data", "models"},
+    {"config"},
+    {"training"},
     {"evaluate"},
     {"main"},
-]  # fmt: skip
+]
 ONE_DOOR = {
-    "orbax": {"checkpoint.py"},
-    "tensorflow_datasets": {"data/sources.py"},
-    "tensorboardX": {"log.py"},
-    "matplotlib": {"log.py"},
-    "grain": {"data/pipeline.py"},
-    "absl": {"main.py"},
+    "orbax": "training/checkpoint.py",
+    "matplotlib": "training/curves.py",
+    "tensorboardX": "training/metrics.py",
+    "tensorflow_datasets": "data/sources.py",
+    "grain": "data/pipeline.py",
+    "absl": "main.py",
 }
 
 
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+PATHS = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+MODULES = {dotted(path): path for path in PATHS}
+each_module = pytest.mark.parametrize("name", MODULES)
+
+
 def imports(path: Path) -> Iterator[str]:
+    """What a file imports anywhere in it, importlib.import_module("...") included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
+            assert isinstance(node.args[0], ast.Constant), f"{path}: import of what?"
+            yield str(node.args[0].value)
 
 
-def layer(name: str) -> int | None:
-    for i, names in enumerate(LAYERS):
-        if any(name == known or name.startswith(known + ".") for known in names):
-            return i
-    return None
-
-
-MODULES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_down(path: Path) -> None:
-    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-    if name == "data":
-        return
-    own, folder = layer(name), name.split(".")[0]
-    assert own is not None, f"{name} has no layer: put it into LAYERS"
+def own_imports(path: Path) -> Iterator[str]:
+    """The modules of the package that a file imports: the longest name that is a module."""
     for module in imports(path):
-        if module.startswith("mgnet_jax."):
-            other = module.removeprefix("mgnet_jax.")
-            assert layer(other) is not None, f"{name} imports {other}, which has no layer"
-            same_folder = other.split(".")[0] == folder != other and folder in ("models", "data")
-            assert layer(other) < own or same_folder, f"{name} imports {other}"
-        library = module.split(".")[0]
-        if library in ONE_DOOR:
-            assert str(path.relative_to(PACKAGE)) in ONE_DOOR[library], f"{name}: {module}"
+        if module.split(".")[0] != "mgnet_jax":
+            continue
+        name = module.removeprefix("mgnet_jax").removeprefix(".")
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        assert name, f"{path} imports {module}"
+        yield name
+
+
+def floor(name: str) -> int:
+    (found,) = (i for i, folders in enumerate(FLOORS) if name.split(".")[0] in folders)
+    return found
+
+
+@each_module
+def test_imports_go_down(name: str) -> None:
+    for other in own_imports(MODULES[name]):
+        same_folder = name.split(".")[0] == other.split(".")[0]
+        assert same_folder or floor(other) < floor(name), f"{name} imports {other}"
+
+
+def test_no_imports_in_a_circle() -> None:
+    graph = {name: set(own_imports(path)) - {name} for name, path in MODULES.items()}
+    assert sum(map(len, graph.values())) > 40
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+@each_module
+def test_each_library_has_one_door(name: str) -> None:
+    path = MODULES[name]
+    for module in imports(path):
+        door = ONE_DOOR.get(module.split(".")[0])
+        assert door in (None, str(path.relative_to(PACKAGE))), f"{name} imports {module}"
 
 
 def test_data_workers_need_no_jax() -> None:

@@ -127,7 +127,7 @@ def test_another_configuration_is_refused(
 
 
 def newest_state(workdir: Path) -> Any:
-    from mgnet_jax import checkpoint
+    from mgnet_jax.training import checkpoint
 
     with checkpoint.open_checkpoints(workdir) as checkpoints:
         return checkpoints.restore(checkpoint.find(checkpoints))
@@ -144,7 +144,7 @@ def test_a_broken_off_run_goes_on_to_the_same_result(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed within the second epoch, the same command ends with the same numbers."""
-    from mgnet_jax import checkpoint
+    from mgnet_jax.training import checkpoint
 
     save = checkpoint.save
 
@@ -169,7 +169,7 @@ def test_a_signal_saves_the_state(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from mgnet_jax.job import Job
+    from mgnet_jax.training.job import Job
 
     train_steps = Job.train_steps
 
@@ -194,7 +194,7 @@ def test_held_out_images_choose_the_best_epoch(
     evals = [r for r in records(tmp_path) if r["kind"] == "eval"]
     assert all("validation_accuracy" in r and "test_accuracy" in r for r in evals)
     assert "best epoch, chosen on held-out images" in capsys.readouterr().out
-    from mgnet_jax import checkpoint
+    from mgnet_jax.training import checkpoint
 
     with checkpoint.open_checkpoints(tmp_path, 2) as checkpoints:
         best = max(evals, key=lambda r: (r["validation_accuracy"], r["step"]))
@@ -220,7 +220,7 @@ def test_all_options_together(tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_not_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mgnet_jax import steps
+    from mgnet_jax.training import steps
 
     monkeypatch.setattr(steps, "all_finite", lambda tree: False)
     assert command(tmp_path, *SMALL) == 1

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from mgnet_jax import checkpoint, sharding
 from mgnet_jax.models import create
-from mgnet_jax.state import TrainState, create_state
+from mgnet_jax.training import checkpoint, sharding
+from mgnet_jax.training.state import TrainState, create_state
 
 COPIES = sharding.replicated(sharding.make_mesh())
 

@@ -8,11 +8,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mgnet_jax import checkpoint, optim, sharding, steps
 from mgnet_jax.config import ConfigError, model_options
 from mgnet_jax.data import pipeline, sources
 from mgnet_jax.models import MgNetSpec, create
-from mgnet_jax.state import TrainState, create_state
+from mgnet_jax.training import checkpoint, optim, sharding, steps
+from mgnet_jax.training.state import TrainState, create_state
 
 
 class Job:
@@ -54,10 +54,8 @@ class Job:
         self.optimizer = optim.make_optimizer(config.optim, schedule)
         # on the host, so that reporting one does not wait for the device
         self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(self.total_steps)))
-        every = (
-            self.steps_per_epoch, config.log.every_steps, config.checkpoint.every_steps
-        )  # fmt: skip
-        self._stops = [n for n in every if n]
+        calls_end = config.log.every_steps, config.checkpoint.every_steps, self.steps_per_epoch
+        self._stops = [n for n in calls_end if n]
         self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
         self.copies = sharding.replicated(self.mesh)
         self._train_images = train
@@ -102,9 +100,9 @@ class Job:
             ema_decay=train.ema_decay,
             **self._scale,
         )
-        return steps.make_train_chunk(step, self.mesh).lower(
-            self.abstract_state(), *self.train_set, self.indices(0, 1), 0, self.step_rng
-        ).compile()  # fmt: skip
+        chunk = steps.make_train_chunk(step, self.mesh)
+        arguments = (*self.train_set, self.indices(0, 1), 0, self.step_rng)
+        return chunk.lower(self.abstract_state(), *arguments).compile()
 
     @cached_property
     def _score(self) -> Any:
@@ -133,8 +131,8 @@ class Job:
 
     def score(self, state: TrainState) -> dict[str, float]:
         """Loss and accuracy (0 to 1) on every scored set, all of its images."""
-        sums = {name: self._score(state.variables, *images) for name, images in
-                self.scored_sets.items()}  # fmt: skip
+        variables = state.variables
+        sums = {name: self._score(variables, *images) for name, images in self.scored_sets.items()}
         return {
             f"{name}_{key}": value
             for name, metrics in sums.items()

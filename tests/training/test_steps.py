@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from mgnet_jax import sharding, steps
 from mgnet_jax.data.augment import normalise
 from mgnet_jax.models import create
-from mgnet_jax.state import TrainState, create_state
+from mgnet_jax.training import sharding, steps
+from mgnet_jax.training.state import TrainState, create_state
 
 SCALE = {"mean": (0.4,), "std": (0.3,)}
 RNG = np.random.default_rng(0)

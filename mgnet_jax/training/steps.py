@@ -13,9 +13,9 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from mgnet_jax import sharding
 from mgnet_jax.data.augment import augment, normalise
-from mgnet_jax.state import TrainState
+from mgnet_jax.training import sharding
+from mgnet_jax.training.state import TrainState
 
 
 @flax.struct.dataclass
@@ -80,10 +80,8 @@ def make_train_step(
     def loss_of(
         params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array
     ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-        logits, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats}, images, train=True,
-            mutable=["batch_stats"],
-        )  # fmt: skip
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
         metrics = measure(losses, logits, labels, jnp.ones_like(labels, bool))
@@ -102,9 +100,8 @@ def make_train_step(
             new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
                 state.params, batch_stats, normalise(part_images, mean, std), part_labels
             )
-            return (
-                batch_stats, jax.tree.map(jnp.add, grads, new_grads), metrics + part_metrics
-            ), None  # fmt: skip
+            grads = jax.tree.map(jnp.add, grads, new_grads)
+            return (batch_stats, grads, metrics + part_metrics), None
 
         zero = jax.tree.map(jnp.zeros_like, state.params)
         (batch_stats, grads, metrics), _ = jax.lax.scan(

@@ -20,7 +20,7 @@ from mgnet_jax.data.sources import INFO
 from mgnet_jax.main import find_config
 from mgnet_jax.models import create
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
 def changed(changes: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from mgnet_jax.config import default
-from mgnet_jax.optim import decay_mask, make_optimizer, make_schedule
+from mgnet_jax.training.optim import decay_mask, make_optimizer, make_schedule
 
 
 def pytorch_sgd(

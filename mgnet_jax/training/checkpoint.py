@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from mgnet_jax.state import TrainState
+from mgnet_jax.training.state import TrainState
 
 UNSCORED = -1.0  # below any accuracy
 

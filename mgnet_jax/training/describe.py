@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mgnet_jax.data.sources import Info
-from mgnet_jax.log import table
 from mgnet_jax.models import MgNet
+from mgnet_jax.training.progress import table
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 

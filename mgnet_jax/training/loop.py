@@ -1,7 +1,6 @@
 """The training loop."""
 
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mgnet_jax import checkpoint, steps
-from mgnet_jax.config import ConfigError, differences, from_json, to_json
-from mgnet_jax.job import Job
-from mgnet_jax.log import (
-    MetricsWriter,
-    Progress,
-    plot_curves,
-    read_metrics,
-    replace_file,
-    say,
-    table,
-)
+from mgnet_jax.config import to_json
 from mgnet_jax.models import MgNetSpec
-from mgnet_jax.summary import mebibytes
-from mgnet_jax.supervise import StopSignal
-
-CONFIG = "config.json"  # in the run's folder
+from mgnet_jax.training import checkpoint, steps
+from mgnet_jax.training.curves import plot_curves
+from mgnet_jax.training.describe import mebibytes
+from mgnet_jax.training.files import replace_file
+from mgnet_jax.training.job import Job
+from mgnet_jax.training.metrics import MetricsWriter, read_metrics
+from mgnet_jax.training.progress import Progress, say
+from mgnet_jax.training.results import chosen_by, epoch_line, results_table
+from mgnet_jax.training.supervise import StopSignal
+from mgnet_jax.training.workdir import CONFIG, check_workdir
 
 
 class TrainError(RuntimeError):
@@ -178,75 +172,7 @@ class _Loop:
                 raise self.diverged("the weights are no longer finite", self.step)
             if self.epoch_ended and (epoch % every == 0 or self.step == job.total_steps):
                 scores = job.score(self.state)
-                score = scores[_chosen_by(job.config)]
+                score = scores[chosen_by(job.config)]
                 self.writer.write("eval", self.step, epoch, **scores)
-                self.progress.note(_epoch_line(epoch, scores))
+                self.progress.note(epoch_line(epoch, scores))
             checkpoint.save(self.checkpoints, self.state, score)
-
-
-def _epoch_line(epoch: int, scores: Mapping[str, float]) -> str:
-    names = [name.removesuffix("_accuracy") for name in scores if name.endswith("_accuracy")]
-    return f"epoch {epoch:3d}  " + "  ".join(
-        f"{name} acc {100 * scores[f'{name}_accuracy']:.2f} % loss {scores[f'{name}_loss']:.4f}"
-        for name in names
-    )
-
-
-def _chosen_by(config: ConfigDict) -> str:
-    """The score that chooses the best epoch."""
-    return "validation_accuracy" if config.data.validation else "test_accuracy"
-
-
-def results_table(config: ConfigDict, history: list[dict[str, Any]]) -> str:
-    """The last epoch's and the best epoch's scores, told apart.
-
-    Where images are held out, they choose the best epoch; without, the test set does, as in the
-    paper's tables, which makes its accuracy there an optimistic one. Of equal epochs the later one
-    counts as best.
-    """
-    evals = [record for record in history if record["kind"] == "eval"]
-    if not evals:
-        return "metrics.jsonl has no scores"
-    chosen_by = _chosen_by(config)
-    best = max(evals, key=lambda record: (record[chosen_by], record["step"]))
-    how = "held-out images" if config.data.validation else "the test set itself"
-    rows: list[dict[str, object]] = []
-    for title, record in (("last epoch", evals[-1]), (f"best epoch, chosen on {how}", best)):
-        rows.append({"": title, "epoch": f"{record['epoch']:g}"} | as_row(record))
-    return table(rows)
-
-
-def as_row(scores: Mapping[str, Any]) -> dict[str, object]:
-    """Scores as the cells of a table, for people."""
-    row: dict[str, object] = {}
-    for split in ("validation", "test"):
-        if f"{split}_accuracy" in scores:
-            row[f"{split} accuracy"] = f"{100 * scores[f'{split}_accuracy']:.2f} %"
-            loss = scores[f"{split}_loss"]  # null where it was not finite
-            row[f"{split} loss"] = "not finite" if loss is None else f"{loss:.4f}"
-    return row
-
-
-def saved_config(workdir: Path) -> ConfigDict | None:
-    """The configuration of the run in workdir; None where there is no run.
-
-    Raises:
-      ConfigError: its config.json is damaged.
-    """
-    saved = workdir / CONFIG
-    try:
-        return from_json(saved.read_text()) if saved.exists() else None
-    except ConfigError as error:
-        raise ConfigError(f"{saved}: {error}; give another --workdir") from None
-
-
-def check_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Raises ConfigError if workdir is a file or holds a run with another configuration."""
-    if workdir.exists() and not workdir.is_dir():
-        raise ConfigError(f"--workdir={workdir} is a file; give a folder")
-    saved = saved_config(workdir) if checkpoint.exist(workdir) else None
-    if saved and (changed := differences(saved, config)):
-        raise ConfigError(
-            f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
-            f"Give another --workdir, or the old values."
-        )

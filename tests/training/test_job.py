@@ -8,7 +8,7 @@ import pytest
 from mgnet_jax.config import ConfigError, default, validate
 from mgnet_jax.data import sources
 from mgnet_jax.data.pipeline import batch_indices
-from mgnet_jax.job import Job
+from mgnet_jax.training.job import Job
 
 
 def make_job(**changes: Any) -> Job:

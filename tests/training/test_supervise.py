@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from mgnet_jax.supervise import StopSignal
+from mgnet_jax.training.supervise import StopSignal
 
 
 @pytest.mark.parametrize("number", StopSignal.SIGNALS)

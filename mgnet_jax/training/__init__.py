@@ -1,0 +1,1 @@
+"""How a state of training is made better, measured and kept."""
