@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.models import MgNetSpec
 from mgnet_jax.training import checkpoint
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.progress import say, table
@@ -12,12 +11,11 @@ from mgnet_jax.training.results import as_row
 from mgnet_jax.training.workdir import check_workdir
 
 
-def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> dict[str, float]:
+def evaluate(config: ConfigDict, workdir: Path, which: str) -> dict[str, float]:
     """Scores one checkpoint on every test image (and every held-out one, if any) and prints it.
 
     Args:
       config: a validated configuration, that of the run.
-      spec: its network, from `validate`.
       workdir: folder of the run.
       which: "last", "best" or a step.
 
@@ -31,7 +29,7 @@ def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> 
     """
     require_checkpoints(workdir)
     check_workdir(config, workdir)
-    job = Job(config, spec)
+    job = Job(config)
     with checkpoint.open_checkpoints(workdir) as checkpoints:
         step = checkpoint.find(checkpoints, which)
         if step is None:
@@ -40,7 +38,7 @@ def evaluate(config: ConfigDict, spec: MgNetSpec, workdir: Path, which: str) -> 
     scores = job.score(state)
     say(
         f"checkpoint {step} (epoch {step / job.steps_per_epoch:g}) of {workdir}, "
-        f"{spec} on {len(job.data.test):,} test images\n"
+        f"{job.model.spec} on {len(job.data.test):,} test images\n"
     )
     say(table([as_row(scores)]))
     return scores

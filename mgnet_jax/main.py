@@ -26,14 +26,13 @@ from ml_collections import ConfigDict, config_flags
 from mgnet_jax.config import (
     ConfigError,
     check_name,
-    model_options,
+    make_model,
     to_text,
     validate,
     wrong_value,
 )
 from mgnet_jax.data.sources import INFO, DataError
 from mgnet_jax.evaluate import evaluate, require_checkpoints
-from mgnet_jax.models import create
 from mgnet_jax.training.checkpoint import CheckpointError
 from mgnet_jax.training.describe import memory_summary, model_summary
 from mgnet_jax.training.loop import Interrupted, TrainError, train
@@ -166,16 +165,16 @@ def run(values: flags.FlagValues, named: bool) -> None:
         require_checkpoints(workdir)
     config = choose_config(values, workdir, named)
     keep_programs(values.jit_cache)
-    spec = validate(config, jax.device_count() if values.mode == "train" else 1)
+    validate(config, jax.device_count() if values.mode == "train" else 1)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     info = INFO[config.data.name]
-    model = create(spec, info.num_classes, **model_options(config))
+    model = make_model(config)
     say(f"{to_text(config)}\n\n{model_summary(model, info)}")
     say(memory_summary(model, info, config.train) + "\n")
     if values.mode == "train":
-        train(config, spec, workdir, STARTED)
+        train(config, workdir, STARTED)
     elif values.mode == "eval":
-        evaluate(config, spec, workdir, values.checkpoint)
+        evaluate(config, workdir, values.checkpoint)
 
 
 def main(argv: list[str]) -> int:

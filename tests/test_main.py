@@ -13,7 +13,8 @@ from typing import Any
 import chex
 import pytest
 
-from mgnet_jax.main import main
+from mgnet_jax.config import ConfigError
+from mgnet_jax.main import find_config, main
 
 SMALL = ["--config.model.spec=MgNet[1,1]-[8]-B^l", "--config.train.epochs=2",
          "--config.optim.warmup_epochs=0.5"]  # fmt: skip
@@ -204,7 +205,7 @@ def test_held_out_images_choose_the_best_epoch(
 
 def test_all_options_together(tmp_path: Path) -> None:
     arguments = [
-        "--config.model.B=B^{l,i}", "--config.model.channels=((6,4),(8,5))",
+        "--config.model.spec=MgNet[1,1]-[(6,4),(8,5)]-B^{l,i}",
         "--config.model.dtype=float64", "--config.model.form=direct", "--config.model.remat=True",
         "--config.model.initializer=pytorch", "--config.train.accumulate=2",
         "--config.train.label_smoothing=0.1", "--config.train.ema_decay=0.9",
@@ -251,10 +252,11 @@ def test_summary_prints_and_trains_nothing(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--config.model.nuu=3"], "unknown key config.model.nuu; did you mean config.model.nu?"),
+        (["--config.model.spek=3"], "config.model.spek; did you mean config.model.spec?"),
+        (["--config.model.nu=3,3"], "unknown key config.model.nu; did you mean config.model.spec?"),
         (["--config=cifar10:smal"], "unknown preset 'smal'; did you mean 'small'? there are paper"),
         (["--config=nope"], "no config file 'nope'; give a path, or one of cifar10, cifar100"),
-        (["--config.model.nu=2,x"], "config.model.nu=('2,x',)"),
+        (["--config.model.spec=MgNet[2,x]-8-B^l"], "config.model.spec: model name not understood"),
         (["--config.train.epochs=abc"], "config.train.epochs=abc must be a whole number >= 1"),
         (["--config.model.remat=maybe"], "config.model.remat=maybe must be True or False"),
         (["--config.name=../x"], "config.name='../x' must be a name without /"),
@@ -323,7 +325,7 @@ def test_a_damaged_checkpoint_is_named_and_can_be_done_without(
 def test_too_large_a_network_is_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(tmp_path, "--config.model.channels=999999") == 1
+    assert command(tmp_path, "--config.model.spec=MgNet[2,2,2]-[999999]-B^l") == 1
     assert "not enough memory" in capsys.readouterr().err
     # nothing holds the folder: another configuration may start there
     assert command(tmp_path, *SMALL) == 0
@@ -344,6 +346,18 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "on mnist" in done.stdout
+
+
+def test_configs_are_found_by_name_and_by_path(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(find_config("digits")).name == "digits.py"
+    assert find_config("cifar10:small").endswith("cifar10.py:small")
+    assert find_config("configs/mnist.py") == find_config("mnist")
+    (tmp_path / "mine.py").touch()
+    assert find_config("mine.py:a") == "mine.py:a"
+    for missing in ("nope.py", "elsewhere/cifar10.py", "configs/more/cifar10.py"):
+        with pytest.raises(ConfigError, match=f"no config file '{missing}'.*digits"):
+            find_config(missing)
 
 
 @pytest.mark.slow

@@ -11,8 +11,12 @@ from mgnet_jax.models.mgnet import MgNet
 from mgnet_jax.models.spec import MgNetSpec, ModelError, SpecError, modify, parse
 
 __all__ = [
-    "CHOICES", "MgNet", "MgNetSpec", "ModelError", "SpecError", "create", "modify", "parse",
+    "CHOICES", "MgNet", "MgNetSpec", "ModelError", "Network", "SpecError", "create", "modify",
+    "parse",
 ]  # fmt: skip
+
+Network = MgNet
+"""What `create` makes, for annotations."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "stem": ("cifar", "imagenet"),

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mgnet_jax.data.sources import Info
-from mgnet_jax.models import MgNet
+from mgnet_jax.models import Network
 from mgnet_jax.training.progress import table
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 
 
-def model_summary(model: MgNet, info: Info) -> str:
+def model_summary(model: Network, info: Info) -> str:
     """A table of the network's parts: output, parameters and multiply-adds for one image."""
     parts = model.count_parts(info.image_shape)
     rows: list[dict[str, object]] = [
@@ -35,7 +35,7 @@ def model_summary(model: MgNet, info: Info) -> str:
     )
 
 
-def memory_summary(model: MgNet, info: Info, train: Mapping[str, Any]) -> str:
+def memory_summary(model: Network, info: Info, train: Mapping[str, Any]) -> str:
     """Estimated memory of training on one device that holds the whole batch.
 
     Args:

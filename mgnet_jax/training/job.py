@@ -8,9 +8,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import ConfigError, model_options
+from mgnet_jax.config import ConfigError, make_model
 from mgnet_jax.data import pipeline, sources
-from mgnet_jax.models import MgNetSpec, create
 from mgnet_jax.training import checkpoint, optim, sharding, steps
 from mgnet_jax.training.state import TrainState, create_state
 
@@ -20,7 +19,6 @@ class Job:
 
     Args:
       config: a validated configuration.
-      spec: its network, from `config.validate`.
       mesh: devices; default: all.
 
     Attributes:
@@ -33,11 +31,11 @@ class Job:
       ConfigError: it has fewer images than the configuration needs.
     """
 
-    def __init__(self, config: ConfigDict, spec: MgNetSpec, mesh: Mesh | None = None):
-        self.config, self.spec = config, spec
+    def __init__(self, config: ConfigDict, mesh: Mesh | None = None):
+        self.config = config
         self.mesh = mesh or sharding.make_mesh()
         info = sources.INFO[config.data.name]
-        self.model = create(spec, info.num_classes, **model_options(config))
+        self.model = make_model(config)
         self.data = sources.load(config.data.name, config.data.dir, config.data.source)
         train, self.validation = self.data.train, None
         if config.data.validation:

@@ -10,7 +10,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mgnet_jax.config import to_json
-from mgnet_jax.models import MgNetSpec
 from mgnet_jax.training import checkpoint, steps
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.describe import mebibytes
@@ -35,14 +34,13 @@ class Interrupted(Exception):
         self.signal = signal
 
 
-def train(config: ConfigDict, spec: MgNetSpec, workdir: Path, started: float) -> None:
+def train(config: ConfigDict, workdir: Path, started: float) -> None:
     """Trains, or goes on with, the run in workdir until its last epoch.
 
     Leaves checkpoints, metrics.jsonl, metrics.csv, curves.png and config.json in workdir.
 
     Args:
       config: a validated configuration.
-      spec: its network, from `validate`.
       workdir: folder of the run.
       started: time.monotonic() at the start of the command.
 
@@ -54,7 +52,7 @@ def train(config: ConfigDict, spec: MgNetSpec, workdir: Path, started: float) ->
     """
     check_workdir(config, workdir)
     with StopSignal() as stop:
-        job = Job(config, spec)
+        job = Job(config)
         with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
             step = checkpoint.find(checkpoints) or 0
             if step == job.total_steps:
@@ -67,7 +65,7 @@ def train(config: ConfigDict, spec: MgNetSpec, workdir: Path, started: float) ->
                 loop.run(stop)
     history, curves = read_metrics(workdir), workdir / "curves.png"
     if step < job.total_steps or not curves.exists():
-        plot_curves(history, curves, f"{spec} on {config.data.name}")
+        plot_curves(history, curves, f"{job.model.spec} on {config.data.name}")
     say(f"\n{results_table(config, history)}\n")
     say(f"checkpoints, metrics.jsonl, metrics.csv and curves.png are in {workdir}")
 

@@ -1,0 +1,31 @@
+"""What a run is: every key with its default and its meaning, and `validate`.
+
+A file in configs/ starts from `default()` or `from_preset` and changes what it needs. `validate`
+checks a whole configuration before any work starts.
+"""
+
+from mgnet_jax.config.key import ConfigError, Key
+from mgnet_jax.config.presets import from_preset
+from mgnet_jax.config.sections.model import make_model, model_options
+from mgnet_jax.config.table import KEYS, check_name, default, flatten
+from mgnet_jax.config.text import RESUMABLE, differences, from_json, to_json, to_text
+from mgnet_jax.config.validate import validate, wrong_value
+
+__all__ = [
+    "KEYS",
+    "RESUMABLE",
+    "ConfigError",
+    "Key",
+    "check_name",
+    "default",
+    "differences",
+    "flatten",
+    "from_json",
+    "from_preset",
+    "make_model",
+    "model_options",
+    "to_json",
+    "to_text",
+    "validate",
+    "wrong_value",
+]

@@ -1,0 +1,42 @@
+"""Keys of the network, and the network they make."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mgnet_jax.config.key import ConfigError, Key, at_least, choice
+from mgnet_jax.data import sources
+from mgnet_jax.models import CHOICES, ModelError, Network, create
+
+KEYS = {
+    "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network in the paper's notation"),
+    "model.stem": choice("cifar", CHOICES["stem"], "first layers: 'cifar' is MNIST's too"),
+    "model.form": choice("dual", CHOICES["form"], "Theorem 4.1, or Algorithm 2; same function"),
+    "model.unroll": at_least(1, 4, "grids with more smoothing steps are compiled as a loop"),
+    "model.remat": Key(False, "recompute activations in the backward pass, to save memory"),
+    "model.dtype": choice("float32", CHOICES["dtype"], "of the activations"),
+    "model.initializer": choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),
+}
+
+
+def check(config: ConfigDict, devices: int) -> None:
+    """Raises ConfigError if there is no such network."""
+    try:
+        make_model(config)
+    except ModelError as error:
+        raise ConfigError(f"config.model.spec: {error}") from None
+
+
+def make_model(config: ConfigDict) -> Network:
+    """The network of a configuration, for the classes of its data set.
+
+    Raises:
+      ModelError: there is no such network; for a validated configuration there is one.
+    """
+    num_classes = sources.INFO[config.data.name].num_classes
+    return create(config.model.spec, num_classes, **model_options(config))
+
+
+def model_options(config: ConfigDict) -> dict[str, Any]:
+    """The options of `models.create` in a configuration: the section `model` without the spec."""
+    return {key: value for key, value in config.model.items() if key != "spec"}

@@ -1,0 +1,31 @@
+"""Keys of the optimiser and of its learning rate."""
+
+from ml_collections import ConfigDict
+
+from mgnet_jax.config.key import INFINITY, ConfigError, Key, at_least, choice, within
+
+KEYS = {
+    "optim.learning_rate": within(0, INFINITY, 0.1, "peak learning rate"),
+    "optim.momentum": within(0, 1, 0.9, "momentum"),
+    "optim.nesterov": Key(False, "Nesterov's momentum"),
+    "optim.weight_decay": within(0, INFINITY, 5e-4, "added to the gradient, times the weight"),
+    "optim.decay_mask": choice(
+        "all", ("all", "kernels"), "what decays: all as in PyTorch, or not batch norms and biases"
+    ),
+    "optim.schedule": choice("step", ("step", "cosine", "constant"), "of the learning rate"),
+    "optim.step_epochs": at_least(1, 30, "epochs between drops, schedule 'step'"),
+    "optim.step_factor": within(0, 1, 0.1, "of a drop, schedule 'step'"),
+    "optim.warmup_epochs": within(0, INFINITY, 0.0, "epochs of linear warm-up, any schedule"),
+}
+
+
+def check(config: ConfigDict, devices: int) -> None:
+    """Raises ConfigError for a momentum without momentum, or a warm-up without an end."""
+    optim, epochs = config.optim, config.train.epochs
+    if optim.nesterov and not optim.momentum:
+        raise ConfigError("config.optim.nesterov=True needs config.optim.momentum > 0")
+    if optim.warmup_epochs >= epochs:
+        raise ConfigError(
+            f"config.optim.warmup_epochs={optim.warmup_epochs} must be less than "
+            f"config.train.epochs={epochs}; 0 is none"
+        )

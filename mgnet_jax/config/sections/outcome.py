@@ -1,0 +1,22 @@
+"""Keys of what a run shows and leaves: scores, checkpoints and records."""
+
+from importlib.util import find_spec
+
+from ml_collections import ConfigDict
+
+from mgnet_jax.config.key import ConfigError, Key, at_least
+
+KEYS = {
+    "eval.batch_size": at_least(1, 512, "images scored at once; no effect on the result"),
+    "eval.every_epochs": at_least(1, 1, "epochs between scores; the last is always scored"),
+    "checkpoint.every_steps": at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
+    "checkpoint.keep": at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
+    "log.every_steps": at_least(1, 50, "steps of one compiled call, and of one progress record"),
+    "log.tensorboard": Key(False, "also write TensorBoard events; needs tensorboardX"),
+}
+
+
+def check(config: ConfigDict, devices: int) -> None:
+    """Raises ConfigError if TensorBoard is asked for and not installed."""
+    if config.log.tensorboard and find_spec("tensorboardX") is None:
+        raise ConfigError("config.log.tensorboard=True needs: pip install tensorboardX")

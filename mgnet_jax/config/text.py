@@ -1,0 +1,52 @@
+"""A configuration as text for people and as JSON for a run's folder, and what two differ in."""
+
+import json
+
+from ml_collections import ConfigDict
+
+from mgnet_jax.config.key import ConfigError
+from mgnet_jax.config.table import KEYS, check_name, default, flatten
+
+RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "model.unroll", "name")
+"""Keys (or beginnings of keys) that a continued run may change: its result stays the same."""
+
+
+def to_text(config: ConfigDict) -> str:
+    """The configuration, one `key = value  # meaning` a line, for people."""
+    flat = flatten(config)
+    width = max(len(f"{name} = {flat[name]!r}") for name in KEYS)
+    return "\n".join(
+        f"{f'{name} = {flat[name]!r}':<{width}}  # {key.meaning}" for name, key in KEYS.items()
+    )
+
+
+def to_json(config: ConfigDict) -> str:
+    """The configuration as JSON, one key a line."""
+    return json.dumps(flatten(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The configuration that `to_json` wrote; keys that came later have their defaults.
+
+    Raises:
+      ConfigError: the text is none, or has a key that there is no longer.
+    """
+    try:
+        saved = dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the saved config.json cannot be read ({error})") from None
+    config = default()
+    for name, value in saved.items():
+        check_name(name)
+        config.update_from_flattened_dict({name: value})
+    return config
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """What changes the result between a saved configuration and this one, a line a key."""
+    before, now = flatten(old), flatten(new)
+    return [
+        f"config.{name} was {before[name]!r} and is now {now[name]!r}"
+        for name in KEYS
+        if before[name] != now[name] and not name.startswith(RESUMABLE)
+    ]

@@ -1,0 +1,37 @@
+"""What is saved comes back, and what two configurations differ in is named."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mgnet_jax.config import ConfigError, default, differences, from_json, to_json
+
+Changed = Callable[[dict[str, Any]], Any]
+
+
+def test_only_what_changes_the_result_keeps_a_run_from_going_on(changed: Changed) -> None:
+    old = default()
+    same = changed({"log.every_steps": 7, "data.dir": "/x", "model.unroll": 1, "name": "other"})
+    assert differences(old, same) == []
+    other = changed({"optim.learning_rate": 0.2, "model.spec": "MgNet[1]-[8]-B^l"})
+    assert differences(old, other) == [
+        "config.model.spec was 'MgNet[2,2,2,2]-[256]-B^l' and is now 'MgNet[1]-[8]-B^l'",
+        "config.optim.learning_rate was 0.1 and is now 0.2",
+    ]
+
+
+def test_a_saved_configuration_comes_back_and_old_ones_get_defaults(changed: Changed) -> None:
+    config = changed(
+        {"model.spec": "MgNet[1]-[(4,2)]-B^{l,i}", "train.epochs": 7, "data.flip": False}
+    )
+    assert from_json(to_json(config)) == config
+    assert from_json('{"train.epochs": 7}') == changed({"train.epochs": 7})
+    with pytest.raises(ConfigError, match=r"unknown key config.train.gone"):
+        from_json('{"train.gone": 7}')
+    for gone in ("nu", "channels", "B"):
+        with pytest.raises(ConfigError, match=f"unknown key config.model.{gone}"):
+            from_json(f'{{"model.{gone}": []}}')
+    for text in ("", '{"train.epochs": ', "[1]"):
+        with pytest.raises(ConfigError, match=r"config.json cannot be read"):
+            from_json(text)
