@@ -18,56 +18,57 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mgnet_jax.config import (
-    ConfigError,
-    check_name,
-    make_model,
-    to_text,
-    validate,
-    wrong_value,
-)
-from mgnet_jax.data.sources import INFO, DataError
-from mgnet_jax.evaluate import evaluate, require_checkpoints
-from mgnet_jax.training.checkpoint import CheckpointError
-from mgnet_jax.training.describe import memory_summary, model_summary
-from mgnet_jax.training.loop import Interrupted, TrainError, train
-from mgnet_jax.training.metrics import LogError
+from mgnet_jax.config import ConfigError, check_name, wrong_value
+from mgnet_jax.models import ModelError
+from mgnet_jax.tools import TOOLS
+from mgnet_jax.tools.tool import Command, Flag
 from mgnet_jax.training.progress import say
-from mgnet_jax.training.workdir import saved_config
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIG_FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed; in a checkout
 DEFAULT = "digits"
-MISTAKES = (ConfigError, DataError, CheckpointError, LogError, flags.Error, OSError)
+MISTAKES = (ModelError, flags.Error, OSError)  # messages too, without an exit code of their own
+DEFINE: dict[type, Any] = {
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+
+
+def tool_flags() -> dict[str, dict[str, Flag]]:
+    """The flags that only some tools have: {flag: {mode: what it is there}}."""
+    found: dict[str, dict[str, Flag]] = {}
+    for mode, tool in TOOLS.items():
+        for flag in tool.FLAGS:
+            found.setdefault(flag.name, {})[mode] = flag
+    return found
 
 
 def define_flags(argv: list[str]) -> flags.FlagValues:
     """The flags; argv must hold --config=FILE, and has the overrides of its keys."""
     values = flags.FlagValues()
-    flags.DEFINE_enum(
-        "mode",
-        "train",
-        ["train", "eval", "summary"],
-        "train (or go on with) a run, score a checkpoint on the full test set, or print the model",
-        flag_values=values,
-    )
+    modes = "; ".join(f"{mode}: {tool.HELP}" for mode, tool in TOOLS.items())
+    flags.DEFINE_enum("mode", next(iter(TOOLS)), [*TOOLS], modes, flag_values=values)
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/mgnet_jax/jit"
     for name, default, meaning in (
         ("workdir", "", "folder of the run; default: runs/<config.name>"),
-        ("checkpoint", "last", "for --mode=eval: last, best, or a step"),
         ("jit_cache", cache, "folder of compiled programs, for a faster next start; empty: none"),
     ):
         flags.DEFINE_string(name, default, meaning, flag_values=values)
+    for name, owners in tool_flags().items():
+        meaning = "; ".join(f"for --mode={mode}: {flag.meaning}" for mode, flag in owners.items())
+        first = next(iter(owners.values()))
+        DEFINE[type(first.default)](name, first.default, meaning, flag_values=values)
     flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
-    config_flags.DEFINE_config_file(
-        "config", None, "config file, or the name of one in configs/; :PRESET may follow",
-        flag_values=values, sys_argv=argv,
-    )  # fmt: skip
+    meaning = "config file, or the name of one in configs/; :PRESET may follow"
+    config_flags.DEFINE_config_file("config", None, meaning, flag_values=values, sys_argv=argv)
     return values
 
 
@@ -129,8 +130,11 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
         raise ConfigError(
             "--config: get_config() of that file must return an ml_collections.ConfigDict"
         )
-    if values["checkpoint"].present and values.mode != "eval":
-        raise flags.Error("--checkpoint is for --mode=eval; training goes on from the newest")
+    for name, owners in tool_flags().items():
+        if values[name].present and values.mode not in owners:
+            raise flags.Error(
+                f"--{name} is for --mode={' or '.join(owners)}, not for --mode={values.mode}"
+            )
     return values
 
 
@@ -149,32 +153,43 @@ def keep_programs(folder: str) -> None:
     jax.config.update("jax_compilation_cache_dir", path)
 
 
-def choose_config(values: flags.FlagValues, workdir: Path, named: bool) -> ConfigDict:
-    """The configuration: of the command line, or to score a run without --config the run's own."""
-    saved = saved_config(workdir) if values.mode == "eval" and not named else None
-    if saved is None:
-        return values.config
-    saved.update_from_flattened_dict(config_flags.get_override_values(values["config"]))
-    return saved
+def make_command(values: flags.FlagValues, config_named: bool) -> Command:
+    """What the command line asks of its tool."""
+    own: dict[str, Any] = {}
+    for flag in TOOLS[values.mode].FLAGS:
+        given = values[flag.name]
+        own[flag.name] = given.value if given.present else flag.default
+    return Command(
+        config=values.config,
+        workdir=Path(values.workdir or Path("runs", values.config.get("name") or "unnamed")),
+        flags=own,
+        started=STARTED,
+        config_named=config_named,
+        overrides=config_flags.get_override_values(values["config"]),
+    )
 
 
-def run(values: flags.FlagValues, named: bool) -> None:
-    """Validates the configuration, prints it and the model, then does what --mode says."""
-    workdir = Path(values.workdir or Path("runs", values.config.get("name") or "unnamed"))
-    if values.mode == "eval":
-        require_checkpoints(workdir)
-    config = choose_config(values, workdir, named)
-    keep_programs(values.jit_cache)
-    validate(config, jax.device_count() if values.mode == "train" else 1)
-    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
-    info = INFO[config.data.name]
-    model = make_model(config)
-    say(f"{to_text(config)}\n\n{model_summary(model, info)}")
-    say(memory_summary(model, info, config.train) + "\n")
-    if values.mode == "train":
-        train(config, workdir, STARTED)
-    elif values.mode == "eval":
-        evaluate(config, workdir, values.checkpoint)
+def exit_code(error: Exception) -> int | None:
+    """The exit code of an error that is a message to people; None for one that is a bug."""
+    own = getattr(error, "exit_code", None)
+    return 2 if own is None and isinstance(error, MISTAKES) else own
+
+
+def message(error: Exception, code: int) -> str:
+    """What people read: a run that failed or was stopped has a line before it that may be open."""
+    text = str(error) if code > 128 else f"error: {error}"
+    return text if code == 2 else f"\n{text}"
+
+
+def out_of_memory(error: jax.errors.JaxRuntimeError) -> str | None:
+    """What people read if the error is lack of memory, else None."""
+    if not re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)):
+        return None
+    return (
+        f"\nerror: not enough memory: {str(error).splitlines()[0]}\n"
+        "Lower config.train.batch_size, raise config.train.accumulate, set "
+        "config.model.remat=True, or take a smaller network."
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -184,30 +199,25 @@ def main(argv: list[str]) -> int:
         if values.help:
             say(f"{__doc__}\n{values.get_help()}")
         else:
-            run(values, names_config(argv))
-    except Interrupted as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        return 128 + stopped.signal
-    except TrainError as failed:
-        print(f"\nerror: {failed}", file=sys.stderr)
-        return 1
+            keep_programs(values.jit_cache)
+            TOOLS[values.mode].run(make_command(values, names_config(argv)))
     except BrokenPipeError:  # as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except jax.errors.JaxRuntimeError as failed:
-        if not re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", str(failed)):
-            raise
-        print(f"\nerror: not enough memory: {str(failed).splitlines()[0]}\nLower "
-              f"config.train.batch_size, raise config.train.accumulate, set "
-              f"config.model.remat=True, or take a smaller network.", file=sys.stderr)  # fmt: skip
-        return 1
-    except MISTAKES as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print("\nstopped; nothing was saved after the newest checkpoint", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+        text, code = "\nstopped; nothing was saved after the newest checkpoint", 128 + signal.SIGINT
+    except jax.errors.JaxRuntimeError as error:
+        if not (said := out_of_memory(error)):
+            raise
+        text, code = said, 1
+    except Exception as error:
+        if (known := exit_code(error)) is None:
+            raise
+        text, code = message(error, known), known
+    else:
+        return 0
+    say(text, stream=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

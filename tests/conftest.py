@@ -1,8 +1,32 @@
-"""Two virtual CPU devices for all tests, whatever the machine has; set before JAX starts."""
+"""Two virtual CPU devices for all tests, whatever the machine has; and two runs to look at."""
 
 import os
+from pathlib import Path
 
+import pytest
+
+# before JAX starts
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the default: MgNet on digits, shortened to 12 epochs."""
+    from commands import command
+
+    workdir = tmp_path_factory.mktemp("digits")
+    assert command(workdir, "--config.train.epochs=12", "--config.eval.every_epochs=4") == 0
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run that was never stopped, with a checkpoint every 10 steps."""
+    from commands import SMALL, command
+
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    assert command(workdir, *SMALL, "--config.checkpoint.every_steps=10") == 0
+    return workdir

@@ -14,7 +14,7 @@ FLOORS = [  # a module imports from earlier lines, or from its own folder
     {"data", "models"},
     {"config"},
     {"training"},
-    {"evaluate"},
+    {"tools"},
     {"main"},
 ]
 ONE_DOOR = {

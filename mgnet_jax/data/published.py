@@ -31,6 +31,8 @@ class DataError(ValueError):
     The message names the file or folder, and what was found for what was expected or the remedy.
     """
 
+    exit_code = 2
+
 
 def read_bytes(path: Path) -> bytes:
     """Returns the content of a file, unpacked if it is gzipped."""

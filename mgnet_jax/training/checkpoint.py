@@ -19,6 +19,8 @@ UNSCORED = -1.0  # below any accuracy
 class CheckpointError(ValueError):
     """A checkpoint is not there or damaged; the message says which there are, and what to do."""
 
+    exit_code = 2
+
 
 def open_checkpoints(workdir: Path, keep: int | None = None) -> ocp.CheckpointManager:
     """The checkpoints in workdir/checkpoints.

@@ -25,13 +25,15 @@ from mgnet_jax.training.workdir import CONFIG, check_workdir
 class TrainError(RuntimeError):
     """Training cannot go on; the message says where it stands and what to change."""
 
+    exit_code = 1
+
 
 class Interrupted(Exception):
     """A signal stopped the run; its state was saved."""
 
     def __init__(self, signal: int, message: str):
         super().__init__(message)
-        self.signal = signal
+        self.exit_code = 128 + signal
 
 
 def train(config: ConfigDict, workdir: Path, started: float) -> None:

@@ -33,3 +33,11 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
             f"Give another --workdir, or the old values."
         )
+
+
+def require_checkpoints(workdir: Path) -> None:
+    """Raises CheckpointError if there is nothing to score in workdir."""
+    if not checkpoint.exist(workdir):
+        raise checkpoint.CheckpointError(
+            f"there are no checkpoints in {workdir}; train first, or give the run's --workdir"
+        )

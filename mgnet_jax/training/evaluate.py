@@ -8,7 +8,7 @@ from mgnet_jax.training import checkpoint
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.progress import say, table
 from mgnet_jax.training.results import as_row
-from mgnet_jax.training.workdir import check_workdir
+from mgnet_jax.training.workdir import check_workdir, require_checkpoints
 
 
 def evaluate(config: ConfigDict, workdir: Path, which: str) -> dict[str, float]:
@@ -42,11 +42,3 @@ def evaluate(config: ConfigDict, workdir: Path, which: str) -> dict[str, float]:
     )
     say(table([as_row(scores)]))
     return scores
-
-
-def require_checkpoints(workdir: Path) -> None:
-    """Raises CheckpointError if there is nothing to score in workdir."""
-    if not checkpoint.exist(workdir):
-        raise checkpoint.CheckpointError(
-            f"there are no checkpoints in {workdir}; train first, or give the run's --workdir"
-        )

@@ -1,0 +1,10 @@
+"""What a person can do, one file each: a file here and its name below are a new --mode.
+
+A tool imports what is heavy inside its `run`, so that a command loads only what it needs.
+"""
+
+from mgnet_jax.tools import eval, summary, train
+from mgnet_jax.tools.tool import Tool
+
+TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in (train, eval, summary)}
+"""Every tool by its name; the first is what runs without --mode."""

@@ -1,0 +1,86 @@
+"""What a tool is, what it is told, and what those with a configuration do first."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag that a tool has besides those of every command.
+
+    Attributes:
+      name: without dashes; of several tools with a flag of this name, each has its own default.
+      default: the value without the flag; it fixes the type: text, bool, int or float.
+      meaning: for people, without the name of the tool.
+    """
+
+    name: str
+    default: str | bool | int | float
+    meaning: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What a person asked of a tool.
+
+    Attributes:
+      config: the configuration of the command line, not validated yet; the default one without
+        --config.
+      workdir: folder of the run.
+      flags: the value of each of the tool's own flags.
+      started: time.monotonic() at the start of the command.
+      config_named: whether --config was given.
+      overrides: {"section.key": value} of the --config.SECTION.KEY=VALUE given.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    flags: Mapping[str, Any]
+    started: float
+    config_named: bool
+    overrides: Mapping[str, Any]
+
+
+class Tool(Protocol):
+    """A file of this folder.
+
+    Attributes:
+      NAME: of its --mode, that of the file.
+      HELP: what it does, in one line.
+      FLAGS: its own flags.
+    """
+
+    NAME: str
+    HELP: str
+    FLAGS: tuple[Flag, ...]
+
+    def run(self, command: Command) -> None:
+        """Does it; what goes wrong is an exception, with an `exit_code` if it is a message."""
+
+
+def begin(config: ConfigDict, devices: int = 1) -> None:
+    """Validates a configuration, then prints it with its network and the memory that takes.
+
+    Args:
+      config: what the tool works with.
+      devices: devices that a batch is split over.
+
+    Raises:
+      ConfigError: the configuration cannot be run.
+    """
+    import jax
+
+    from mgnet_jax.config import make_model, to_text, validate
+    from mgnet_jax.data.sources import INFO
+    from mgnet_jax.training.describe import memory_summary, model_summary
+    from mgnet_jax.training.progress import say
+
+    validate(config, devices)
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    model, info = make_model(config), INFO[config.data.name]
+    say(f"{to_text(config)}\n\n{model_summary(model, info)}")
+    say(memory_summary(model, info, config.train) + "\n")

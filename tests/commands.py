@@ -1,0 +1,29 @@
+"""The command line as tests run it, and what a run leaves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mgnet_jax.main import main
+from mgnet_jax.training import checkpoint
+
+SMALL = (
+    "--config.model.spec=MgNet[1,1]-[8]-B^l",
+    "--config.train.epochs=2",
+    "--config.optim.warmup_epochs=0.5",
+)
+
+
+def command(workdir: Path, *arguments: str) -> int:
+    return main(["main", "--jit_cache=", f"--workdir={workdir}", *arguments])
+
+
+def records(workdir: Path) -> list[dict[str, Any]]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    timed = ("images_per_second", "seconds")
+    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+
+
+def newest_state(workdir: Path) -> Any:
+    with checkpoint.open_checkpoints(workdir) as checkpoints:
+        return checkpoints.restore(checkpoint.find(checkpoints))

@@ -1,0 +1,197 @@
+"""--mode=train: a digits run that learns, goes on to the same result, and says what is wrong."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import chex
+import pytest
+from commands import SMALL, command, newest_state, records
+
+from mgnet_jax.models import ModelError
+from mgnet_jax.training import checkpoint, steps
+from mgnet_jax.training.job import Job
+
+
+def test_the_default_run_learns_and_leaves_its_files(trained: Path) -> None:
+    last = records(trained)[-1]
+    assert last["kind"] == "eval"
+    assert last["epoch"] == 12
+    assert last["test_accuracy"] >= 0.97
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with (trained / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(records(trained))
+    assert float(rows[-1]["test_accuracy"]) == last["test_accuracy"]
+    assert json.loads((trained / "config.json").read_text())["train.epochs"] == 12
+    assert {int(p.name) for p in (trained / "checkpoints").iterdir()} >= {11 * 22, 12 * 22}
+
+
+def test_a_finished_run_says_so_and_does_nothing(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}
+    assert command(trained, "--config.train.epochs=12", "--config.eval.every_epochs=4") == 0
+    out = capsys.readouterr().out
+    assert "This run is finished" in out
+    assert "last epoch" in out
+    assert "best epoch, chosen on the test set itself" in out
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_a_damaged_configuration_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints" / "22").mkdir(parents=True)
+    (tmp_path / "config.json").write_text('{"train.epochs"')
+    assert command(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "config.json" in error
+    assert "give another --workdir" in error
+
+
+def test_a_workdir_that_is_a_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert command(tmp_path / "file") == 2
+    assert "file is a file; give a folder" in capsys.readouterr().err
+
+
+def test_another_configuration_is_refused(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mode in ("train", "eval"):
+        assert command(trained, f"--mode={mode}", "--config.optim.learning_rate=0.2") == 2
+        error = capsys.readouterr().err
+        assert "config.optim.learning_rate was 0.1 and is now 0.2" in error
+        assert "--workdir" in error
+
+
+def test_a_broken_off_run_goes_on_to_the_same_result(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed within the second epoch, the same command ends with the same numbers."""
+    save = checkpoint.save
+
+    class Killed(BaseException):
+        pass
+
+    def dying(checkpoints: Any, state: Any, score: float | None = None) -> None:
+        save(checkpoints, state, score)
+        if int(state.step) == 30:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", dying)
+    with pytest.raises(Killed):
+        command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10")
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10") == 0
+    assert records(tmp_path) == records(uninterrupted)
+    chex.assert_trees_all_equal(newest_state(tmp_path), newest_state(uninterrupted))
+
+
+def test_a_signal_saves_the_state(
+    uninterrupted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_steps = Job.train_steps
+
+    def steps_and_signal(job: Job, state: Any, begin: int, end: int) -> Any:
+        if begin == 10:
+            signal.raise_signal(signal.SIGTERM)
+        return train_steps(job, state, begin, end)
+
+    monkeypatch.setattr(Job, "train_steps", steps_and_signal)
+    every = "--config.checkpoint.every_steps=10"
+    assert command(tmp_path, *SMALL, every) == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM after step 20, which is saved" in capsys.readouterr().err
+    monkeypatch.setattr(Job, "train_steps", train_steps)
+    assert command(tmp_path, *SMALL, every) == 0
+    assert records(tmp_path) == records(uninterrupted)
+
+
+def test_held_out_images_choose_the_best_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, *SMALL, "--config.data.validation=100") == 0
+    evals = [r for r in records(tmp_path) if r["kind"] == "eval"]
+    assert all("validation_accuracy" in r and "test_accuracy" in r for r in evals)
+    assert "best epoch, chosen on held-out images" in capsys.readouterr().out
+    with checkpoint.open_checkpoints(tmp_path, 2) as checkpoints:
+        best = max(evals, key=lambda r: (r["validation_accuracy"], r["step"]))
+        assert checkpoint.find(checkpoints, "best") == best["step"]
+        assert checkpoints.metrics(best["step"])["score"] == best["validation_accuracy"]
+
+
+def test_all_options_together(tmp_path: Path) -> None:
+    arguments = [
+        "--config.model.spec=MgNet[1,1]-[(6,4),(8,5)]-B^{l,i}",
+        "--config.model.dtype=float64",
+        "--config.model.form=direct",
+        "--config.model.remat=True",
+        "--config.model.initializer=pytorch",
+        "--config.train.accumulate=2",
+        "--config.train.label_smoothing=0.1",
+        "--config.train.ema_decay=0.9",
+        "--config.optim.decay_mask=kernels",
+        "--config.optim.schedule=step",
+        "--config.optim.step_epochs=1",
+        "--config.data.validation=37",
+        "--config.data.flip=True",
+        "--config.checkpoint.keep=1",
+        "--config.eval.batch_size=33",
+    ]
+    assert command(tmp_path, *SMALL, *arguments) == 0
+    assert newest_state(tmp_path)["params"]["level1"]["A"].dtype == "float64"
+    assert records(tmp_path)[-1]["test_accuracy"] > 0.2
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(steps, "all_finite", lambda tree: False)
+    assert command(tmp_path, *SMALL) == 1
+    assert "the weights are no longer finite in the steps up to 22" in capsys.readouterr().err
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--config.optim.learning_rate=1e30", "--config.optim.warmup_epochs=0"]
+    assert command(tmp_path, *SMALL, *arguments) == 1
+    error = capsys.readouterr().err
+    assert "the loss is nan" in error
+    assert "config.optim.learning_rate=1e+30" in error
+
+
+def test_too_large_a_network_is_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, "--config.model.spec=MgNet[2,2,2]-[999999]-B^l") == 1
+    assert "not enough memory" in capsys.readouterr().err
+    # nothing holds the folder: another configuration may start there
+    assert command(tmp_path, *SMALL) == 0
+
+
+@pytest.mark.slow
+def test_the_default_reaches_its_bar(tmp_path: Path) -> None:
+    """98.0 % of the digits' test images, last epoch, with nothing but the command."""
+    assert command(tmp_path) == 0
+    assert records(tmp_path)[-1]["test_accuracy"] >= 0.98
+
+
+def test_a_model_error_within_training_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(job: Job, rng: object) -> None:
+        raise ModelError("images must be of another shape")
+
+    monkeypatch.setattr(Job, "_create_state", fail)
+    assert command(tmp_path, *SMALL) == 2
+    assert capsys.readouterr().err == "error: images must be of another shape\n"
