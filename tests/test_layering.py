@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,14 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from mgnet_jax.config import KEYS
+
 PACKAGE = Path(__file__).parent.parent / "mgnet_jax"
-FLOORS = [  # a module imports from earlier lines, or from its own folder
-    {"data", "models"},
-    {"config"},
-    {"training"},
-    {"tools"},
-    {"main"},
-]
+FLOORS = [{"data", "models"}, {"config"}, {"training"}, {"tools"}, {"main"}]
+"""A module imports from floors below its own, or from its own folder."""
 ONE_DOOR = {
     "orbax": "training/checkpoint.py",
     "matplotlib": "training/curves.py",
@@ -85,6 +83,67 @@ def test_each_library_has_one_door(name: str) -> None:
     for module in imports(path):
         door = ONE_DOOR.get(module.split(".")[0])
         assert door in (None, str(path.relative_to(PACKAGE))), f"{name} imports {module}"
+
+
+@each_module
+def test_only_progress_prints(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text())
+    prints = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "print"]
+    assert len(prints) == (name == "training.progress")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_no_file_is_longer_than_300_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_every_folder_is_a_package() -> None:
+    """setup.py finds only those."""
+    folders = {path.parent for path in PATHS}
+    assert folders == {path.parent for path in PACKAGE.rglob("__init__.py")}
+    assert len(folders) >= 7
+
+
+FAMILY = re.compile(r"MgNet|Pre_?Act|ResNet|AlexNet|VGG")
+
+
+def words(tree: ast.Module) -> Iterator[str]:
+    """The identifiers and the texts of a file, without its docstrings."""
+    docstrings = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and id(node) not in docstrings:
+                yield node.value
+        else:
+            fields = dict(ast.iter_fields(node)).values()
+            names = [x for f in fields for x in (f if isinstance(f, list) else [f])]
+            yield from (x for x in names if isinstance(x, str))
+
+
+@each_module
+def test_only_models_name_a_family_of_networks(name: str) -> None:
+    """A new family is a file there; the rest of the package asks for networks by their notation."""
+    named = [word for word in words(ast.parse(MODULES[name].read_text())) if FAMILY.search(word)]
+    if name == "config.sections.model":
+        assert named == [KEYS["model.spec"].default]
+    elif not name.startswith("models"):
+        assert named == []
+
+
+def test_the_words_of_a_file_are_all_that_it_names() -> None:
+    code = '''
+"""ResNet 1."""  # ResNet 2
+from a import VGG16 as b, c as AlexNet
+def f(x: ResNet, PreAct=1, *, y="MgNet[1]"): return g.WideResNet(x, MgNet=f"{y}ResNet 3")
+class PreActResNet: "VGG"
+A = 1
+"""MgNet of an attribute."""
+'''
+    found = {word for word in words(ast.parse(code)) if FAMILY.search(word)}
+    assert found == {
+        *("VGG16", "AlexNet", "ResNet", "PreAct", "MgNet[1]", "WideResNet", "MgNet"),
+        *("ResNet 3", "PreActResNet"),
+    }
 
 
 def test_data_workers_need_no_jax() -> None:
