@@ -88,8 +88,12 @@ def as_flax(model: TorchMgNet) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def norms(place: str, bns: list[nn.BatchNorm2d], stacked: bool) -> None:
-        for name, attribute in (("scale", "weight"), ("bias", "bias"), ("mean", "running_mean"),
-                                ("var", "running_var")):  # fmt: skip
+        for name, attribute in (
+            ("scale", "weight"),
+            ("bias", "bias"),
+            ("mean", "running_mean"),
+            ("var", "running_var"),
+        ):
             values = np.stack([getattr(bn, attribute).detach().numpy() for bn in bns])
             flat[f"{place}/{name}"] = values if stacked else values[0]
 
@@ -137,14 +141,23 @@ def compare(name: str, form: str, count: int) -> float:
     )
     step = jax.jit(
         steps.make_train_step(
-            model, optimizer, sharding.make_mesh(jax.devices()[:1]), mean=MEAN, std=STD,
-            crop_padding=0, flip=False, label_smoothing=0.0, ema_decay=0.0,
+            model,
+            optimizer,
+            sharding.make_mesh(jax.devices()[:1]),
+            mean=MEAN,
+            std=STD,
+            crop_padding=0,
+            flip=False,
+            label_smoothing=0.0,
+            ema_decay=0.0,
         )
-    )  # fmt: skip
+    )
     sgd = torch.optim.SGD(
-        reference.parameters(), optim.learning_rate, optim.momentum,
+        reference.parameters(),
+        optim.learning_rate,
+        optim.momentum,
         weight_decay=optim.weight_decay,
-    )  # fmt: skip
+    )
     rng = np.random.default_rng(0)
     for _ in range(count):
         images = rng.integers(0, 256, (batch, *shape), np.uint8)

@@ -3,7 +3,7 @@
     python benchmarks/step_time.py --spec='MgNet[2,2,2,2]-[16]-B^l' --image=28,28,1 --batch=128 \
         --out=benchmarks/results/NAME.json
 
-Every case runs in a process of its own, chunks of steps on random images as `mgnet_jax.train` runs
+Every case runs in a process of its own, chunks of steps on random images as the training loop runs
 them, without the jit cache; the time of a step is the median over the chunks after the first.
 """
 
@@ -27,8 +27,9 @@ from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
 
 
-def measure(spec: str, image: tuple[int, int, int], batch: int, chunk: int, chunks: int,
-            **options: object) -> dict[str, float]:  # fmt: skip
+def measure(
+    spec: str, image: tuple[int, int, int], batch: int, chunk: int, chunks: int, **options: object
+) -> dict[str, float]:
     """Compiles and runs one case."""
     channels = image[2]
     model, optim = create(spec, 10, **options), default().optim
@@ -38,9 +39,16 @@ def measure(spec: str, image: tuple[int, int, int], batch: int, chunk: int, chun
     images = rng.integers(0, 256, (8 * batch, *image), np.uint8)
     labels = rng.integers(0, 10, 8 * batch).astype(np.int32)
     step = steps.make_train_step(
-        model, optimizer, mesh, mean=(0.5,) * channels, std=(0.25,) * channels, crop_padding=2,
-        flip=True, label_smoothing=0.0, ema_decay=0.0,
-    )  # fmt: skip
+        model,
+        optimizer,
+        mesh,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        crop_padding=2,
+        flip=True,
+        label_smoothing=0.0,
+        ema_decay=0.0,
+    )
     state = jax.jit(lambda key: create_state(model, optimizer, key, image))(jax.random.key(0))
     indices = rng.integers(0, 8 * batch, (chunk, 1, batch)).astype(np.int32)
     data, key = jax.device_put((images, labels), sharding.replicated(mesh)), jax.random.key(1)
@@ -78,28 +86,45 @@ def main() -> None:
     args = parser.parse_args()
     image = tuple(int(n) for n in args.image.split(","))
     if args.one:
-        case = {"form": args.form, "unroll": int(args.unroll), "dtype": args.dtype,
-                "remat": args.remat == "1"}  # fmt: skip
+        case = {
+            "form": args.form,
+            "unroll": int(args.unroll),
+            "dtype": args.dtype,
+            "remat": args.remat == "1",
+        }
         print(json.dumps(measure(args.spec, image, args.batch, args.chunk, args.chunks, **case)))
         return
     rows = []
-    for values in itertools.product(*(getattr(args, n).split(",") for n in
-                                      ("form", "unroll", "dtype", "remat"))):  # fmt: skip
+    for values in itertools.product(
+        *(getattr(args, n).split(",") for n in ("form", "unroll", "dtype", "remat"))
+    ):
         case = dict(zip(("form", "unroll", "dtype", "remat"), values, strict=True))
-        command = [sys.executable, __file__, "--one", f"--spec={args.spec}",
-                   f"--image={args.image}", f"--batch={args.batch}", f"--chunk={args.chunk}",
-                   f"--chunks={args.chunks}", *(f"--{k}={v}" for k, v in case.items())]  # fmt: skip
+        command = [
+            sys.executable,
+            __file__,
+            "--one",
+            f"--spec={args.spec}",
+            f"--image={args.image}",
+            f"--batch={args.batch}",
+            f"--chunk={args.chunk}",
+            f"--chunks={args.chunks}",
+            *(f"--{k}={v}" for k, v in case.items()),
+        ]
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         rows.append({**case, **json.loads(out.splitlines()[-1])})
         print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
     if args.out:
         device = jax.devices()[0]
         about = {
-            "spec": args.spec, "image": image, "batch": args.batch, "jax": jax.__version__,
-            "python": platform.python_version(), "date": time.strftime("%Y-%m-%d"),
+            "spec": args.spec,
+            "image": image,
+            "batch": args.batch,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+            "date": time.strftime("%Y-%m-%d"),
             "device": f"{jax.device_count()} x {device.device_kind}",
             "processor": f"{platform.machine()}",
-        }  # fmt: skip
+        }
         args.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
 

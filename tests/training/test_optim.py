@@ -13,9 +13,13 @@ from mgnet_jax.training.optim import decay_mask, make_optimizer, make_schedule
 
 
 def pytorch_sgd(
-    weights: np.ndarray, gradients: list[np.ndarray], rates: list[float], momentum: float,
-    nesterov: bool, weight_decay: float,
-) -> list[np.ndarray]:  # fmt: skip
+    weights: np.ndarray,
+    gradients: list[np.ndarray],
+    rates: list[float],
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> list[np.ndarray]:
     """torch.optim.SGD, line by line of its documentation (dampening 0)."""
     buffer, out = None, []
     for gradient, rate in zip(gradients, rates, strict=True):
@@ -40,9 +44,14 @@ def test_the_trajectory_is_pytorchs(momentum: float, nesterov: bool, weight_deca
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=6), list(rng.normal(size=(7, 6)))
     optim = settings(
-        momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, schedule="step",
-        step_epochs=2, step_factor=0.1, learning_rate=0.5,
-    )  # fmt: skip
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        schedule="step",
+        step_epochs=2,
+        step_factor=0.1,
+        learning_rate=0.5,
+    )
     schedule = make_schedule(optim, epochs=4, steps_per_epoch=2)
     rates = [0.5] * 4 + [0.05] * 3
     expected = pytorch_sgd(start, gradients, rates, momentum, nesterov, weight_decay)
@@ -56,8 +65,10 @@ def test_the_trajectory_is_pytorchs(momentum: float, nesterov: bool, weight_deca
 
 
 def test_the_mask_leaves_batch_norms_and_biases_alone() -> None:
-    params = {"level1": {"A": 1.0, "B": 1.0, "step": {"bn_r": {"scale": 1.0, "bias": 1.0}}},
-              "head": {"kernel": 1.0, "bias": 1.0}}  # fmt: skip
+    params = {
+        "level1": {"A": 1.0, "B": 1.0, "step": {"bn_r": {"scale": 1.0, "bias": 1.0}}},
+        "head": {"kernel": 1.0, "bias": 1.0},
+    }
     params = jax.tree.map(np.float32, params)
     assert decay_mask(params) == {
         "level1": {"A": True, "B": True, "step": {"bn_r": {"scale": False, "bias": False}}},

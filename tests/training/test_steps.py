@@ -28,8 +28,12 @@ def new_state(ema: bool = False) -> TrainState:
 
 def train_step(devices: int = 1, **options: Any) -> Any:
     settings = {
-        "crop_padding": 0, "flip": False, "label_smoothing": 0.0, "ema_decay": 0.0, **options,
-    }  # fmt: skip
+        "crop_padding": 0,
+        "flip": False,
+        "label_smoothing": 0.0,
+        "ema_decay": 0.0,
+        **options,
+    }
     mesh = sharding.make_mesh(jax.devices()[:devices])
     return steps.make_train_step(MODEL, OPTIMIZER, mesh, **SCALE, **settings), mesh
 
@@ -81,8 +85,10 @@ def test_the_step_is_the_gradient_of_the_mean_loss() -> None:
     def loss(params: Any) -> jax.Array:
         logits, _ = MODEL.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            normalise(images[0], **SCALE), train=True, mutable=["batch_stats"],
-        )  # fmt: skip
+            normalise(images[0], **SCALE),
+            train=True,
+            mutable=["batch_stats"],
+        )
         log_p = jax.nn.log_softmax(logits)
         return -jnp.mean(log_p[jnp.arange(8), labels[0]])
 
