@@ -4,7 +4,7 @@ Without arguments it trains a small MgNet on scikit-learn's digits. --mode=summa
 with its value and meaning.
 """
 
-# The only module that knows flags and exit codes: 0 done, 1 the run failed, 2 a mistake in the
+# The only module that knows absl's flags. Exit codes: 0 done, 1 the run failed, 2 a mistake in the
 # command, the configuration or the data, 128 + n stopped by signal n with the state saved.
 # ruff: noqa: E402
 import time
