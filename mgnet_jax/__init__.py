@@ -8,17 +8,22 @@ MgNet", Neural Networks 2023.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mgnet_jax.models import create
+    from mgnet_jax.models import count, create, features, parse
 
-__all__ = ["__version__", "create"]
+__all__ = ["__version__", "count", "create", "features", "parse"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `create`, and JAX with it, when it is first asked for: data workers need neither."""
-    if name == "create":
-        from mgnet_jax.models import create
+    """Imports what is asked for, and JAX with it, not before: data workers need neither."""
+    if name in __all__:
+        from mgnet_jax import models
 
-        return create
+        return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names too that are not imported yet."""
+    return sorted({*globals(), *__all__})

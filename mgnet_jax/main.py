@@ -25,7 +25,6 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mgnet_jax.config import ConfigError, check_name, wrong_value
-from mgnet_jax.models import ModelError
 from mgnet_jax.tools import TOOLS
 from mgnet_jax.tools.tool import Command, Flag
 from mgnet_jax.training.progress import say
@@ -33,7 +32,7 @@ from mgnet_jax.training.progress import say
 PACKAGE = Path(__file__).resolve().parent
 CONFIG_FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed; in a checkout
 DEFAULT = "digits"
-MISTAKES = (ModelError, flags.Error, OSError)  # messages too, without an exit code of their own
+MISTAKES = (flags.Error, OSError)  # messages too, without an exit code of their own
 DEFINE: dict[type, Any] = {
     str: flags.DEFINE_string,
     bool: flags.DEFINE_bool,

@@ -1,6 +1,21 @@
-"""What a network costs, counted part by part without running it."""
+"""What a network costs, read off the network itself: it cannot disagree with what runs.
+
+Parameters are the shapes that `init` would make. Multiply-adds are those of the convolutions and
+matrix products in the traced program, of which only those count whose result somebody reads; so a
+changed step has a changed count, and a parameter that has no effect is found.
+"""
 
 import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from mgnet_jax.models.network import Network
+
+Shape = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,49 +25,173 @@ class Part:
     Attributes:
       name: as in the parameter tree.
       detail: what it does, for people.
-      output: shape of its output for one image, (height, width, channels) or (classes,).
+      output: shape of its (first) output for one image, (height, width, channels) or (classes,).
       parameters: trainable numbers.
+      unused: those of them that have no effect on the logits, and so never a gradient.
       macs: multiply-adds of its convolutions and linear maps, forward, for one image. Batch norm,
         ReLU, pooling and additions are not counted (under 1 % of the work).
-      kept: activations that a backward pass reads again, numbers for one image; an estimate.
     """
 
     name: str
     detail: str
     output: tuple[int, ...]
     parameters: int
+    unused: int
     macs: int
-    kept: int
 
-    def merge(self, other: "Part", name: str, detail: str) -> "Part":
-        """This part and another that runs beside it, as one; the output is this one's."""
-        return Part(
-            name,
-            detail,
-            self.output,
-            self.parameters + other.parameters,
-            self.macs + other.macs,
-            self.kept + other.kept,
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What a network costs for images of one shape, in parts and in all."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image, forward."""
+        return sum(part.macs for part in self.parts)
+
+
+def count(model: Network, image_shape: Shape) -> Costs:
+    """Counts a network for one image (height, width, channels), without running it."""
+    plain = model.clone(convolution="xla")
+    variables, image = _abstract(plain, image_shape, 1)
+    outputs = jax.eval_shape(
+        lambda v, x: plain.apply(
+            v, x, capture_intermediates=lambda m, name: len(m.path) == 1 and name == "__call__"
+        ),
+        variables,
+        image,
+    )[1]["intermediates"]
+    program = jax.make_jaxpr(lambda v, x: plain.apply(v, x))(variables, image).jaxpr
+    names = tuple(variables["params"])
+    order = {_part(equation, names): None for equation in program.eqns}
+    macs, used = _walk(program, [True], "", names)
+    used = jax.tree.unflatten(jax.tree.structure((variables, image)), used)[0]["params"]
+    parts = []
+    for name in (name for name in order if name):
+        leaves = jax.tree.leaves(variables["params"][name])
+        idle = [x for x, u in zip(leaves, jax.tree.leaves(used[name]), strict=True) if not u]
+        parts.append(
+            Part(
+                name=name,
+                detail=model.spec.details.get(name, ""),
+                output=jax.tree.leaves(outputs[name]["__call__"][0])[0].shape[1:],
+                parameters=sum(x.size for x in leaves),
+                unused=sum(x.size for x in idle),
+                macs=macs[name],
+            )
         )
-
-    def with_output(self, grid: tuple[int, int]) -> "Part":
-        """This part followed by a pooling to another grid (height, width)."""
-        return dataclasses.replace(self, output=(*grid, self.output[-1]))
+    return Costs(tuple(parts))
 
 
-def conv_size(grid: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Height and width after a convolution with an odd kernel, padded by half of it."""
-    return (grid[0] - 1) // stride + 1, (grid[1] - 1) // stride + 1
+def kept_bytes(model: Network, image_shape: Shape, batch: int) -> int:
+    """Bytes of activations that the backward pass of a batch reads again, as JAX keeps them.
+
+    What XLA then computes again, or keeps besides, is not known here.
+    """
+    variables, images = _abstract(model, image_shape, batch)
+    rest = {key: value for key, value in variables.items() if key != "params"}
+
+    def backward(params: Any, rest: Any, images: Any, key: Any) -> Any:
+        def forward(params: Any) -> Any:
+            return model.apply(
+                {"params": params, **rest},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+
+        return jax.vjp(forward, params, has_aux=True)[1]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr = jax.make_jaxpr(backward)(variables["params"], rest, images, key).jaxpr
+    given = set(jaxpr.invars)
+    kept = {v for v in jaxpr.outvars if not hasattr(v, "val") and v not in given}
+    return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)
 
 
-def conv_bn(name: str, c_in: int, c_out: int, size: int, grid: tuple[int, int]) -> Part:
-    """A convolution without bias onto a grid (height, width), then affine batch norm and ReLU."""
-    kernel, points = size * size * c_in * c_out, grid[0] * grid[1]
-    return Part(
-        name=name,
-        detail=f"{size}x{size}, BN, ReLU",
-        output=(*grid, c_out),
-        parameters=kernel + 2 * c_out,
-        macs=kernel * points,
-        kept=2 * points * c_out,
-    )
+def _abstract(model: Network, image_shape: Shape, batch: int) -> tuple[Any, Any]:
+    """Shapes and types of the variables, and of a batch of images."""
+    images = jax.ShapeDtypeStruct((batch, *image_shape), model.compute.param_dtype)
+    return jax.eval_shape(model.init, jax.random.key(0), images), images
+
+
+def _walk(
+    jaxpr: Any, wanted: list[bool], part: str, names: tuple[str, ...]
+) -> tuple[Counter[str], list[bool]]:
+    """Goes through a program backwards: work whose result is wanted, and the inputs it reads."""
+    macs: Counter[str] = Counter()
+    live = {id(v) for v, w in zip(jaxpr.outvars, wanted, strict=True) if w}
+    for equation in reversed(jaxpr.eqns):
+        wanted_here = [id(v) in live for v in equation.outvars]
+        if not any(wanted_here):
+            continue
+        here = _part(equation, names) or part
+        inner = _inner(equation)
+        if equation.primitive.name == "scan":
+            new, reads = _walk_scan(equation, wanted_here, here, names)
+        elif len(inner) == 1 and len(inner[0].invars) == len(equation.invars):
+            new, reads = _walk(inner[0], wanted_here, here, names)
+        else:
+            new, reads = Counter({here: _macs(equation)}), [True] * len(equation.invars)
+            for body in inner:
+                new += _walk(body, [True] * len(body.outvars), here, names)[0]
+        macs += new
+        live |= {id(v) for v, read in zip(equation.invars, reads, strict=True) if read}
+    return macs, [id(v) in live for v in jaxpr.invars]
+
+
+def _walk_scan(
+    equation: Any, wanted: list[bool], part: str, names: tuple[str, ...]
+) -> tuple[Counter[str], list[bool]]:
+    """A loop, turn by turn from the last one, until two turns are alike."""
+    body, left = equation.params["jaxpr"].jaxpr, equation.params["length"]
+    consts, carries = equation.params["num_consts"], equation.params["num_carry"]
+    macs: Counter[str] = Counter()
+    reads = [False] * len(equation.invars)
+    previous = None
+    while left:
+        new, inputs = _walk(body, wanted, part, names)
+        turns = left if wanted == previous else 1
+        macs += Counter({name: turns * n for name, n in new.items()})
+        reads = [a or b for a, b in zip(reads, inputs, strict=True)]
+        previous, wanted = wanted, inputs[consts : consts + carries] + wanted[carries:]
+        left -= turns
+    return macs, reads
+
+
+def _part(equation: Any, names: tuple[str, ...]) -> str | None:
+    """The part of the network that an operation belongs to, from the names of Flax's modules."""
+    stack = str(equation.source_info.name_stack).split("/")
+    return next((name for name in stack if name in names), None)
+
+
+def _inner(equation: Any) -> list[Any]:
+    """The programs inside an operation."""
+
+    def open_jaxprs(value: Any) -> Iterator[Any]:
+        for item in value if isinstance(value, tuple | list) else (value,):
+            jaxpr = getattr(item, "jaxpr", item)
+            if hasattr(jaxpr, "eqns"):
+                yield jaxpr
+
+    return [jaxpr for value in equation.params.values() for jaxpr in open_jaxprs(value)]
+
+
+def _macs(equation: Any) -> int:
+    if equation.primitive.name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        c_out = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        return int(equation.outvars[0].aval.size * math.prod(kernel) // c_out)
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return int(equation.outvars[0].aval.size * math.prod(shape[i] for i in contracted))
+    return 0

@@ -1,98 +1,214 @@
-"""The smoothing iteration of one grid, A u = f under u >= 0: the core of every network here.
+"""The iteration on one grid, A u = f under u >= 0: the core of MgNet and of the ResNets here.
 
-A grid owns its kernels A and B; `nn.scan` runs a step that owns only its two batch norms, so the
-parameters of the norms and their statistics are stacked (nu, c) while A is one kernel. The state
-between grids is always (u, r) with the residual r = f - A u. Inside a grid the state lives in
+A grid owns its kernels A and B; `nn.scan` runs a step that owns only its batch norms. A kernel that
+all steps share is a broadcast argument of the scan, one a step is scanned over, and the parameters
+of the norms are stacked (nu, c). With s = batch norm and ReLU, d what B makes of the residual:
 
-- the direct form (Algorithm 2): f is kept and r recomputed, u <- u + s(B s(f - A u));
-- the dual form (Theorem 4.1): r is kept and f is never formed, r <- r - A s(B s(r)). A is linear,
-  so this is the same function of the same parameters, with about three quarters of the work.
+    state u (Algorithm 2, direct)   d = B(f - A(u))    u <- u + d
+    state r (Theorem 4.1, dual)     d = B(r)           u <- u + d    r <- r - A d
 
-Here s is batch norm followed by ReLU: before B on the residual, and after B.
+MgNet has A = K (a convolution) and B = s K s. A is linear then, so with r = f - A u both lines
+are the same function of the same parameters, and the second drops about a quarter of the work: f
+is never formed. A pre-act ResNet's block r <- r + A s(B s(r)) is the second line with A negated
+and u forgotten; a ResNet's is r <- relu(r + A s(B r)). So a family here says what A and B are
+(`Map`), which of them is shared, the state, and how a grid hands over to the next (`Scheme`).
 """
 
-from typing import Any
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.layers import Array, BatchNorm, ConvBNReLU, conv, kernel_init
+from mgnet_jax.models.layers import Array, Compute, Conv
 
-FORMS = ("dual", "direct")
+Norm = Callable[[str], Callable[[Array], Array]]
+
+FORMS = ("K", "Ks", "sK", "sKs")
+"""How a kernel K acts, right to left: s is batch norm and ReLU before it, after it, or both."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Map:
+    """A or B: a form out of `FORMS`; with `norm`, batch norm follows K even where no s does."""
+
+    form: str
+    norm: bool = False
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a convolution and nothing else."""
+        return self == Map("K")
+
+    def __call__(
+        self, x: Array, kernel: Array, compute: Compute, norm: Norm, of: str, stride: int = 1
+    ) -> Array:
+        """The map of x; its batch norms are named bn_<x> and bn_<kernel>, as in of = "r B"."""
+        before, after = of.split()
+        if self.form.endswith("s"):
+            x = nn.relu(norm(f"bn_{before}")(x))
+        x = compute.conv(x, kernel, stride)
+        if self.norm or self.form.startswith("s"):
+            x = norm(f"bn_{after}")(x)
+        return nn.relu(x) if self.form.startswith("s") else x
 
 
 class Step(nn.Module):
-    """One smoothing step; carries (u, r) in the dual form and (u, f) in the direct form."""
+    """One smoothing step. A new kind of it (damped, two-step, ...) derives from this.
 
-    form: str
+    It is called with a carry and the kernels of the step, and gives the new carry and None.
+
+    Attributes:
+      forms_data: whether it starts from f instead of r; see `Level`.
+    """
+
+    scheme: "Scheme"
     train: bool
-    param_dtype: Any = jnp.float32
+    compute: Compute
+
+    forms_data: ClassVar[bool] = False
+
+    @staticmethod
+    def begin(u: Array | None, data: Array) -> Any:
+        """The carry of the first step: from u, and from r (or f where `forms_data`)."""
+        return u, data
+
+    @staticmethod
+    def end(carry: Any) -> tuple[Any, Array]:
+        """What the last step leaves: u, and r (or f)."""
+        return carry
+
+
+class ResidualStep(Step):
+    """The state r (Theorem 4.1): carries (u, r); u may be None where nobody reads it."""
 
     @nn.compact
-    def __call__(
-        self, carry: tuple[Array, Array], A: Array, B: Array
-    ) -> tuple[tuple[Array, Array], None]:
-        u, data = carry
-        r = data if self.form == "dual" else data - conv(u, A)
-        r = nn.relu(BatchNorm(self.param_dtype, name="bn_r")(r, self.train))
-        d = nn.relu(BatchNorm(self.param_dtype, name="bn_B")(conv(r, B), self.train))
-        if self.form == "dual":
-            data = data - conv(d, A)
-        return (u + d, data), None
+    def __call__(self, carry: Any, A: Array, B: Array) -> tuple[Any, None]:
+        u, r = carry
+        record(self, u=u, r=r)
+        scheme, compute, norm = self.scheme, self.compute, self.compute.norm(self.train)
+        d = scheme.B(r, B, compute, norm, "r B")
+        r = scheme.update(r, scheme.A(d, A, compute, norm, "d A"))
+        return (None if u is None else u + d, r), None
 
 
-class Smoother(nn.Module):
+class FeatureStep(Step):
+    """The state u (Algorithms 2 and 3): carries (u, f)."""
+
+    forms_data: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(self, carry: Any, A: Array, B: Array) -> tuple[Any, None]:
+        u, f = carry
+        scheme, compute, norm = self.scheme, self.compute, self.compute.norm(self.train)
+        r = f - scheme.A(u, A, compute, norm, "u A")
+        record(self, u=u, r=r)
+        return (u + scheme.B(r, B, compute, norm, "r B"), f), None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """An iteration: what a family says of its steps.
+
+    Attributes:
+      A, B: the maps.
+      share_A, share_B: one kernel a grid (True), or one a step.
+      step: what a step does, and in which state it lives.
+      sign: the residual's update is r <- r + sign A d.
+      rectified: that is followed by ReLU.
+    """
+
+    A: Map
+    B: Map
+    share_A: bool = True
+    share_B: bool = True
+    step: type[Step] = ResidualStep
+    sign: int = -1
+    rectified: bool = False
+
+    def update(self, r: Array, Ad: Array) -> Array:
+        """The new residual."""
+        r = r - Ad if self.sign < 0 else r + Ad
+        return nn.relu(r) if self.rectified else r
+
+
+def repeat(
+    step: type[nn.Module], count: int, compute: Compute, *, in_axes: tuple[Any, ...] = ()
+) -> Callable[..., Any]:
+    """`nn.scan` of a module over `count` turns; its variables are stacked on a first axis."""
+    return nn.scan(
+        nn.remat(step, prevent_cse=False) if compute.remat else step,
+        variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=in_axes,
+        length=count,
+        # outside a loop XLA would find the recomputed values again and keep them
+        unroll=count if count <= compute.unroll and not compute.remat else 1,
+    )
+
+
+def smooth(
+    scheme: Scheme,
+    count: int,
+    u: Array | None,
+    data: Any,
+    A: Array,
+    B: Array | None,
+    train: bool,
+    compute: Compute,
+) -> tuple[Any, Any]:
+    """`count` steps from (u, r) to (u, r), or (u, f) to (u, f): "step" in the module being called.
+
+    A and B hold one kernel, or `count` of them, as the scheme says.
+    """
+    if not count:
+        return u, data
+    axes = tuple(nn.broadcast if shared else 0 for shared in (scheme.share_A, scheme.share_B))
+    step = repeat(scheme.step, count, compute, in_axes=axes)
+    carry, _ = step(scheme, train, compute, name="step")(scheme.step.begin(u, data), A, B)
+    return scheme.step.end(carry)
+
+
+class Level(nn.Module):
     """All nu smoothing steps of one grid: (u, r) to (u, r).
 
     Attributes:
+      scheme: what a step is.
       nu: smoothing steps.
       c_u, c_f: channels of u (N, H, W, c_u) and of f and r (N, H, W, c_f).
-      share_B: one B for all steps, or one a step.
-      form: "dual" or "direct".
-      unroll: up to so many steps are compiled as straight-line code, more as a loop. A choice of
-        speed alone: the parameters and the function stay the same.
-      remat: recompute a step's activations in the backward pass instead of keeping them; the loop
-        is then not unrolled.
       first: u is zero on entry, so that f = r.
+      last: nobody reads r on leaving; it is None if its A has batch norms of its own.
     """
 
+    scheme: Scheme
     nu: int
     c_u: int
     c_f: int
-    share_B: bool
-    form: str = "dual"
-    unroll: int = 1
-    remat: bool = False
     first: bool = False
-    initializer: str = "kaiming"
-    param_dtype: Any = jnp.float32
+    last: bool = False
+    compute: Compute = Compute()
 
     @nn.compact
-    def __call__(self, u: Array, r: Array, train: bool) -> tuple[Array, Array]:
-        A = self.param(
-            "A", kernel_init(self.initializer), (3, 3, self.c_u, self.c_f), self.param_dtype
-        )
-        B_shape = (
-            (3, 3, self.c_f, self.c_u) if self.share_B else (self.nu, 3, 3, self.c_f, self.c_u)
-        )
-        B = self.param(
-            "B", kernel_init(self.initializer, not self.share_B), B_shape, self.param_dtype
-        )
-        step = nn.scan(
-            nn.remat(Step, prevent_cse=False) if self.remat else Step,
-            variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast if self.share_B else 0),
-            length=self.nu,
-            # outside a loop XLA would find the recomputed values again and keep them
-            unroll=self.nu if self.nu <= self.unroll and not self.remat else 1,
-        )(self.form, train, self.param_dtype, name="step")
-        if self.form == "dual":
-            (u, r), _ = step((u, r), A, B)
-            return u, r
-        f = r if self.first else r + conv(u, A)
-        (u, f), _ = step((u, f), A, B)
-        return u, f - conv(u, A)
+    def __call__(self, u: Array, r: Array, train: bool) -> tuple[Array, Any]:
+        scheme, compute = self.scheme, self.compute
+        counts = [None if shared else self.nu for shared in (scheme.share_A, scheme.share_B)]
+        A = compute.kernel(self, "A", (3, 3, self.c_u, self.c_f), counts[0])
+        B = compute.kernel(self, "B", (3, 3, self.c_f, self.c_u), counts[1])
+
+        def A_of(u: Array, place: str) -> Array:
+            return scheme.A(u, A, compute, compute.norm(train), f"{place}_u {place}_A")
+
+        f = r if self.first else None
+        if f is None and (scheme.step.forms_data or recording(self)):
+            f = r + A_of(u, "enter")
+        start = f if scheme.step.forms_data else r
+        u, end = smooth(scheme, self.nu, u, start, A, B, train, compute)
+        left: Array | None = end
+        if scheme.step.forms_data:
+            left = None if self.last and not scheme.A.linear else end - A_of(u, "leave")
+        record(self, f=f, u=u, r=left)
+        return u, left
 
 
 class Restrict(nn.Module):
@@ -103,11 +219,23 @@ class Restrict(nn.Module):
 
     c_u: int
     c_f: int
-    initializer: str = "kaiming"
-    param_dtype: Any = jnp.float32
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, u: Array, r: Array, train: bool) -> tuple[Array, Array]:
-        u = ConvBNReLU(self.c_u, 3, 2, self.initializer, self.param_dtype, name="Pi")(u, train)
-        r = ConvBNReLU(self.c_f, 3, 2, self.initializer, self.param_dtype, name="R")(r, train)
+        u = Conv(self.c_u, 3, 2, compute=self.compute, name="Pi")(u, train)
+        r = Conv(self.c_f, 3, 2, compute=self.compute, name="R")(r, train)
         return u, r
+
+
+def recording(module: nn.Module) -> bool:
+    """Whether the features are asked for, see `features.features`."""
+    return module.is_mutable_collection("intermediates") and not module.is_initializing()
+
+
+def record(module: nn.Module, **values: Array | None) -> None:
+    """Notes values for `features.features`; costs nothing where they are not asked for."""
+    if recording(module):
+        for name, value in values.items():
+            if value is not None:
+                module.sow("intermediates", name, jnp.asarray(value))

@@ -1,9 +1,10 @@
-"""Convolution, batch norm, initialisers and the pieces around the grids (PyTorch's conventions).
+"""Batch norm, initialisers, and the pieces before and after the grids (PyTorch's conventions).
 
 Arrays are NHWC, kernels HWIO (height, width, channels in, channels out). Where XLA's defaults and
 PyTorch's differ, these follow PyTorch, with which the paper's numbers were made.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,66 +14,51 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from mgnet_jax.models import convolution
+from mgnet_jax.models.notation import ModelError
+
 Array = jax.Array
-Dtype = Any
 Initializer = Callable[..., Array]
 
 BN_EPSILON = 1e-5
 BN_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing momentum 0.1
 
 
-def conv(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Convolves x (N, H, W, c_in) with a kernel (k, k, c_in, c_out), without bias.
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How a network is initialised and computed: what is no part of the function that it is.
 
-    Pads k // 2 zeros on every side, as PyTorch does; XLA's "SAME" would pad a stride-2 kernel on
-    even sizes on one side only. The kernel is cast to x's type.
-
-    Where JAX's default backend is the CPU, the gradients have a form of their own. XLA's CPU
-    compiler rewrites the gradients' convolutions to a layout that has a fast kernel only outside
-    loops: in `lax.scan` they fall back to a naive one. So the same sums are written in that layout
-    to begin with (docs/decisions.md). Forward-mode differentiation then works only over reverse
-    mode, as for Hessian-vector products.
+    Attributes:
+      initializer: "kaiming" or "pytorch", see `kernel_init`.
+      param_dtype: type of parameters, statistics and logits.
+      unroll: up to so many steps are compiled as straight-line code, more as a loop.
+      remat: recompute a step's activations in the backward pass instead of keeping them; a loop
+        is then not unrolled.
+      convolution: "auto" or "xla", see `convolution.conv`.
     """
-    on_cpu = jax.default_backend() == "cpu"
-    return (_conv_on_cpu if on_cpu else _plain_conv)(x, kernel.astype(x.dtype), stride)
 
+    initializer: str = "kaiming"
+    param_dtype: Any = jnp.float32
+    unroll: int = 1
+    remat: bool = False
+    convolution: str = "auto"
 
-_lax_conv = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    def conv(self, x: Array, kernel: Array, stride: int = 1, **options: Any) -> Array:
+        """`convolution.conv` by the chosen algorithm."""
+        return convolution.conv(x, kernel, stride, algorithm=self.convolution, **options)
 
+    def kernel(
+        self, module: nn.Module, name: str, shape: tuple[int, ...], count: int | None = None
+    ) -> Array:
+        """A parameter of the module: one kernel, or a stack of `count` of them."""
+        init = kernel_init(self.initializer, stacked=count is not None)
+        return module.param(
+            name, init, shape if count is None else (count, *shape), self.param_dtype
+        )
 
-def _plain_conv(x: Array, kernel: Array, stride: int) -> Array:
-    pad = kernel.shape[0] // 2
-    return _lax_conv(x, kernel, (stride, stride), ((pad, pad), (pad, pad)))
-
-
-def _conv_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _plain_conv(x, kernel, stride), (x, kernel)
-
-
-def _conv_gradients(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """Gradients of x and of the kernel as convolutions of NHWC arrays with HWIO kernels.
-
-    g is the gradient of the output (N, H', W', c_out).
-    """
-    x, kernel = saved
-    size = kernel.shape[0]
-    pad = size // 2
-    # rows (columns) of padded x beyond the last window's end: the stride left them out
-    beyond = [
-        n + 2 * pad - size - (n_out - 1) * stride
-        for n, n_out in zip(x.shape[1:3], g.shape[1:3], strict=True)
-    ]
-    reflected = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    margins = [(size - 1 - pad, size - 1 - pad + b) for b in beyond]
-    grad_x = _lax_conv(g, reflected, (1, 1), margins, lhs_dilation=(stride, stride))
-    x_CHWN, g_HWNC = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3))
-    margins = [(pad, pad - b) for b in beyond]
-    grad_IHWO = _lax_conv(x_CHWN, g_HWNC, (1, 1), margins, rhs_dilation=(stride, stride))
-    return grad_x, jnp.transpose(grad_IHWO, (1, 2, 0, 3))
-
-
-_conv_on_cpu = jax.custom_vjp(_plain_conv, nondiff_argnums=(2,))
-_conv_on_cpu.defvjp(_conv_forward, _conv_gradients)
+    def norm(self, train: bool) -> Callable[[str], Callable[[Array], Array]]:
+        """Makes batch norms by name, in the module that is being called."""
+        return lambda name: partial(BatchNorm(self.param_dtype, name=name), train=train)
 
 
 def kernel_init(name: str, stacked: bool = False) -> Initializer:
@@ -90,7 +76,7 @@ def kernel_init(name: str, stacked: bool = False) -> Initializer:
 
 
 def bias_init(name: str, fan_in: int) -> Initializer:
-    """The initialiser of the linear head's bias: zero, or PyTorch's as for the kernel."""
+    """The initialiser of a bias: zero, or PyTorch's as for the kernel."""
     if name == "kaiming":
         return nn.initializers.zeros
     bound = fan_in**-0.5
@@ -106,9 +92,12 @@ class BatchNorm(nn.Module):
     in the unbiased one; in evaluation the running statistics are used. The statistics are of the
     whole batch, also when it is sharded over devices. They are computed and kept in the type of
     the parameters, whatever the type of x.
+
+    Raises:
+      ModelError: in training, with fewer than two values a channel: there is no variance.
     """
 
-    param_dtype: Dtype = jnp.float32
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -124,6 +113,12 @@ class BatchNorm(nn.Module):
             mean = jnp.mean(x_wide, axes)
             var = jnp.mean(jnp.square(x_wide - mean), axes)
             if not self.is_initializing():
+                if count < 2:
+                    raise ModelError(
+                        f"batch norm needs at least 2 values a channel to train on: here are "
+                        f"{count}, a batch of {x.shape[0]} on a grid of {x.shape[1]}x{x.shape[2]}; "
+                        f"take more images a batch (or larger images, or fewer grids)"
+                    )
                 unbiased = var * (count / max(count - 1, 1))
                 running_mean.value = _running(running_mean.value, mean)
                 running_var.value = _running(running_var.value, unbiased)
@@ -137,57 +132,96 @@ def _running(old: Array, new: Array) -> Array:
     return BN_MOMENTUM * old + (1 - BN_MOMENTUM) * lax.stop_gradient(new)
 
 
-class ConvBNReLU(nn.Module):
-    """ReLU(BN(conv(x))): the stem, and the transfers Pi and R between grids."""
+class Conv(nn.Module):
+    """A convolution with what may follow it: a bias, batch norm, ReLU."""
 
     features: int
-    kernel_size: int = 3
+    size: int = 3
     stride: int = 1
-    initializer: str = "kaiming"
-    param_dtype: Dtype = jnp.float32
+    padding: int | None = None
+    groups: int = 1
+    bias: bool = False
+    norm: bool = True
+    relu: bool = True
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", kernel_init(self.initializer), shape, self.param_dtype)
-        x = conv(x, kernel, self.stride)
-        return nn.relu(BatchNorm(self.param_dtype, name="bn")(x, train))
+        compute, c_in = self.compute, x.shape[-1] // self.groups
+        kernel = compute.kernel(self, "kernel", (self.size, self.size, c_in, self.features))
+        x = compute.conv(x, kernel, self.stride, padding=self.padding, groups=self.groups)
+        if self.bias:
+            init = bias_init(compute.initializer, self.size**2 * c_in)
+            x = x + self.param("bias", init, (self.features,), compute.param_dtype).astype(x.dtype)
+        if self.norm:
+            x = BatchNorm(compute.param_dtype, name="bn")(x, train)
+        return nn.relu(x) if self.relu else x
 
 
 class Stem(nn.Module):
-    """The images' first data f^1: "cifar" (3x3) or "imagenet" (7x7 stride 2, max-pool 3x3/2)."""
+    """The images' first data f^1: "cifar" (3x3) or "imagenet" (7x7 stride 2, max-pool 3x3/2).
+
+    Both are followed by batch norm and ReLU, unless `plain` asks for the CIFAR stem without.
+    """
 
     kind: str
     features: int
-    initializer: str = "kaiming"
-    param_dtype: Dtype = jnp.float32
+    plain: bool = False
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, images: Array, train: bool) -> Array:
-        size, stride = (7, 2) if self.kind == "imagenet" else (3, 1)
-        f = ConvBNReLU(
-            self.features, size, stride, self.initializer, self.param_dtype, name="conv"
+        imagenet = self.kind == "imagenet"
+        size, stride = (7, 2) if imagenet else (3, 1)
+        norm = imagenet or not self.plain
+        f = Conv(
+            self.features, size, stride, norm=norm, relu=norm, compute=self.compute, name="conv"
         )(images, train)
-        if self.kind == "imagenet":
-            f = nn.max_pool(f, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-        return f
+        return max_pool(f, 3, 2, 1) if imagenet else f
 
 
 class Head(nn.Module):
     """Global average of u (N, H, W, c) and one linear layer with bias: logits (N, num_classes)."""
 
     num_classes: int
-    initializer: str = "kaiming"
-    param_dtype: Dtype = jnp.float32
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, u: Array) -> Array:
-        features = jnp.mean(u.astype(self.param_dtype), (1, 2))
-        return nn.Dense(
-            self.num_classes,
-            param_dtype=self.param_dtype,
-            dtype=self.param_dtype,
-            kernel_init=kernel_init(self.initializer),
-            bias_init=bias_init(self.initializer, features.shape[-1]),
-            name="linear",
-        )(features)
+        features = jnp.mean(u.astype(self.compute.param_dtype), (1, 2))
+        return linear(self.num_classes, features.shape[-1], self.compute, "linear")(features)
+
+
+def linear(features: int, fan_in: int, compute: Compute, name: str, dtype: Any = None) -> nn.Dense:
+    """A linear layer with bias; computed in the type of the parameters unless dtype is given."""
+    return nn.Dense(
+        features,
+        param_dtype=compute.param_dtype,
+        dtype=dtype or compute.param_dtype,
+        kernel_init=kernel_init(compute.initializer),
+        bias_init=bias_init(compute.initializer, fan_in),
+        name=name,
+    )
+
+
+def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
+    """The largest value of each window; a grid smaller than the window is pooled whole."""
+    windows = tuple(min(size, n + 2 * padding) for n in x.shape[1:3])
+    return nn.max_pool(x, windows, (stride, stride), padding=((padding, padding),) * 2)
+
+
+def adaptive_average_pool(x: Array, size: int) -> Array:
+    """Averages x (N, H, W, c) to (N, size, size, c), as PyTorch's AdaptiveAvgPool2d does.
+
+    Row i of the result is the mean of the rows from floor(i H / size) to below
+    ceil((i + 1) H / size); columns likewise.
+    """
+
+    def weights(n: int) -> Array:
+        rows, places = jnp.arange(size)[:, None], jnp.arange(n)
+        inside = (places >= rows * n // size) & (places < -(-(rows + 1) * n // size))
+        return (inside / jnp.sum(inside, 1, keepdims=True)).astype(x.dtype)
+
+    if x.shape[1:3] == (size, size):
+        return x
+    return jnp.einsum("ih,jw,nhwc->nijc", weights(x.shape[1]), weights(x.shape[2]), x)

@@ -1,106 +1,124 @@
-"""MgNet (He and Xu 2019): Algorithm 2 of the paper, on the smoother of `iteration`."""
+"""MgNet (He and Xu 2019): Algorithm 2 of the paper, on the iteration of `iteration`."""
 
-import jax
+import dataclasses
+import re
+from typing import Any, ClassVar, Self
+
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.cost import Part, conv_bn, conv_size
-from mgnet_jax.models.iteration import Restrict, Smoother
+from mgnet_jax.models.iteration import FeatureStep, Level, Map, ResidualStep, Restrict, Scheme
 from mgnet_jax.models.layers import Array, Head, Stem
-from mgnet_jax.models.spec import MgNetSpec, ModelError
+from mgnet_jax.models.network import Network
+from mgnet_jax.models.notation import (
+    Channels,
+    Reader,
+    Spec,
+    counts,
+    list_text,
+    pairs,
+    same_length,
+    sharing_text,
+)
 
 
-class MgNet(nn.Module):
-    """Maps images (N, H, W, channels), float, to logits (N, num_classes).
+class MgNet(Network):
+    """MgNet, and the general data-feature iteration: grids of smoothing steps, and Pi and R.
 
-    Attributes:
-      spec: the network in the paper's notation.
-      num_classes: classes.
-      stem: "cifar" (3x3, stride 1; also MNIST's) or "imagenet" (7x7 stride 2, max-pool 3x3/2).
-      form: "dual" (Theorem 4.1) or "direct" (Algorithm 2); the same function and parameters.
-      unroll: a grid's smoothing steps are compiled as straight-line code if they are at most so
-        many, else as a loop; slower to compile, faster to run.
-      remat: recompute activations in the backward pass, step by step, to save memory; without
-        unrolling.
-      dtype: type of the activations: "float32", "bfloat16" or "float64". Parameters, batch
-        statistics and logits are float32 (float64 for "float64").
-      initializer: "kaiming" (the paper's) or "pytorch" (the published script's).
+    See `Network` for its attributes; spec has nu, channels and the scheme of a step.
     """
 
-    spec: MgNetSpec
-    num_classes: int
-    stem: str = "cifar"
-    form: str = "dual"
-    unroll: int = 4
-    remat: bool = False
-    dtype: str = "float32"
-    initializer: str = "kaiming"
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """A nonlinear A has no dual form: there is no r of which the update is A d."""
+        return ("dual", "direct") if self.spec.scheme.A.linear else ("direct",)
+
+    why_not: ClassVar[str] = "its A is not linear, and the dual form r <- r - A d needs it to be"
 
     @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array:
-        if images.ndim != 4:
-            raise ModelError(f"images must be (N, height, width, channels), not {images.shape}")
-        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-            raise ModelError("dtype='float64' needs jax.config.update('jax_enable_x64', True)")
-        spec, init = self.spec, self.initializer
-        param_dtype = jnp.float64 if self.dtype == "float64" else jnp.float32
+    def forward(self, images: Array, train: bool) -> Array:
+        """The network itself: Algorithm 2, and 3 for other A and B."""
+        spec, compute = self.spec, self.compute
+        step = {"dual": ResidualStep, "direct": FeatureStep}[self.computed_form]
+        scheme = dataclasses.replace(spec.scheme, step=step)
         c_u, c_f = spec.channels[0]
-        r = Stem(self.stem, c_f, init, param_dtype, name="stem")(images.astype(self.dtype), train)
+        r = Stem(self.stem, c_f, compute=compute, name="stem")(images, train)
         u = jnp.zeros((*r.shape[:-1], c_u), r.dtype)
         for level, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
             if level > 1:
-                u, r = Restrict(c_u, c_f, init, param_dtype, name=f"restrict{level - 1}")(
-                    u, r, train
-                )
-            u, r = Smoother(
-                nu, c_u, c_f, spec.share_B, self.form, self.unroll, self.remat,
-                first=level == 1, initializer=init, param_dtype=param_dtype, name=f"level{level}",
-            )(u, r, train)  # fmt: skip
-        return Head(self.num_classes, init, param_dtype, name="head")(u)
-
-    def count_parts(self, image_shape: tuple[int, int, int]) -> list[Part]:
-        """The parts of the network with their exact costs for one image (height, width, channels).
-
-        Counted from the spec: what the form needs, so that the last A of the coarsest grid,
-        whose result nobody reads, is left out.
-        """
-        spec, (height, width, image_channels) = self.spec, image_shape
-        imagenet = self.stem == "imagenet"
-        size, stride = (7, 2) if imagenet else (3, 1)
-        grid = conv_size((height, width), stride)
-        parts = [conv_bn("stem", image_channels, spec.channels[0][1], size, grid)]
-        if imagenet:
-            grid = conv_size(grid, 2)
-            parts[0] = parts[0].with_output(grid)
-        for level, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
-            last = level == len(spec.nu)
-            if level > 1:
-                c_u_fine, c_f_fine = spec.channels[level - 2]
-                grid = conv_size(grid, 2)
-                Pi = conv_bn("Pi", c_u_fine, c_u, 3, grid)
-                R = conv_bn("R", c_f_fine, c_f, 3, grid)
-                parts.append(Pi.merge(R, f"restrict{level - 1}", "Pi and R, 3x3/2"))
-            A_convs = nu - last if self.form == "dual" else nu + (level > 1) + (not last)
-            kernel, points = 9 * c_u * c_f, grid[0] * grid[1]
-            parts.append(
-                Part(
-                    name=f"level{level}",
-                    detail=f"{nu} steps, A shared, B {'shared' if spec.share_B else 'per step'}",
-                    output=(*grid, c_u),
-                    parameters=kernel * (1 + (1 if spec.share_B else nu)) + nu * 2 * (c_u + c_f),
-                    macs=kernel * points * (nu + A_convs),
-                    kept=points * nu * (c_u + c_f) * (1 if self.remat else 2),
-                )
+                restrict = Restrict(c_u, c_f, compute, name=f"restrict{level - 1}")
+                u, r = restrict(u, r, train)
+            first, last = level == 1, level == len(spec.nu)
+            u, r = Level(scheme, nu, c_u, c_f, first, last, compute, name=f"level{level}")(
+                u, r, train
             )
-        c_u = spec.channels[-1][0]
-        parts.append(
-            Part(
-                name="head",
-                detail="average, linear",
-                output=(self.num_classes,),
-                parameters=(c_u + 1) * self.num_classes,
-                macs=c_u * self.num_classes,
-                kept=c_u,
-            )
+        return Head(self.num_classes, compute, name="head")(u)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grids(Spec):
+    """nu and channels of each grid, and the sharing of B.
+
+    Attributes:
+      nu: smoothing steps of each grid, finest first; each at least 1.
+      channels: (c_u, c_f) of each grid: the channels of the features u and of the data f.
+      share_B: True for `B^l` (one extractor a grid), False for `B^{l,i}` (one a step).
+
+    Raises:
+      SpecError: nu and channels differ in length, or hold anything but whole numbers >= 1.
+    """
+
+    nu: tuple[int, ...]
+    channels: tuple[Channels, ...]
+    share_B: bool = True
+
+    network: ClassVar[Any] = MgNet
+
+    def __post_init__(self) -> None:
+        self.set(nu=counts("nu", self.nu), channels=pairs(self.channels))
+        self.set(share_B=bool(self.share_B))
+        same_length(self.nu, self.channels)
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the parts of the network do, for people."""
+        B = "shared" if self.share_B else "per step"
+        words = {"stem": "conv, BN, ReLU", "head": "average, linear"}
+        for level, nu in enumerate(self.nu, 1):
+            words[f"level{level}"] = f"{nu} steps, A shared, B {B}"
+            words[f"restrict{level}"] = "Pi and R, 3x3/2"
+        return words
+
+    @property
+    def grids(self) -> str:
+        """`[nu,...]-[channels,...]-B^l` as the notation has it."""
+        nu = ",".join(map(str, self.nu))
+        return f"[{nu}]-[{list_text(self.channels)}]-{sharing_text('B', self.share_B)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class MgNetSpec(Grids):
+    """MgNet: grid l smooths A^l u = f with nu_l steps u <- u + s(B s(f - A u))."""
+
+    begins: ClassVar[re.Pattern[str]] = re.compile("MgNet")
+    example: ClassVar[str] = "MgNet[2,2,2,2]-[256]-B^l"
+
+    @property
+    def scheme(self) -> Scheme:
+        """A = K, B = s K s."""
+        return Scheme(Map("K"), Map("sKs", norm=True), share_B=self.share_B)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Reads `MgNet[2,2,2,2]-[256]-B^l`."""
+        reader.expect("MgNet", "MgNet")
+        nu, channels = reader.grids(
+            "'[' and the smoothing steps of each grid, as in MgNet[2,2,2,2]", pairs=True
         )
-        return parts
+        reader.expect("-", "'-' and B^l or B^{l,i}")
+        return cls(nu, channels, reader.sharing("B"))
+
+    @property
+    def canonical(self) -> str:
+        """`MgNet[2,2,2,2]-[256]-B^l`."""
+        return f"MgNet{self.grids}"

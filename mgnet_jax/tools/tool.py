@@ -76,11 +76,13 @@ def begin(config: ConfigDict, devices: int = 1) -> None:
 
     from mgnet_jax.config import make_model, to_text, validate
     from mgnet_jax.data.sources import INFO
+    from mgnet_jax.models import count
     from mgnet_jax.training.describe import memory_summary, model_summary
     from mgnet_jax.training.progress import say
 
     validate(config, devices)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     model, info = make_model(config), INFO[config.data.name]
-    say(f"{to_text(config)}\n\n{model_summary(model, info)}")
-    say(memory_summary(model, info, config.train) + "\n")
+    costs = count(model, info.image_shape)
+    say(f"{to_text(config)}\n\n{model_summary(model, info, costs)}")
+    say(memory_summary(model, info, costs, config.train) + "\n")

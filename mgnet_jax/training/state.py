@@ -42,7 +42,7 @@ def create_state(
 ) -> TrainState:
     """The state at step 0; jit it with out_shardings to make it in place on a mesh."""
     variables = model.init(rng, jnp.zeros((1, *image_shape)))
-    params, batch_stats = variables["params"], variables["batch_stats"]
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -78,14 +78,16 @@ def make_train_step(
     """
 
     def loss_of(
-        params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array
+        params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, Metrics]]:
         variables = {"params": params, "batch_stats": batch_stats}
-        logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        logits, updated = model.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
         metrics = measure(losses, logits, labels, jnp.ones_like(labels, bool))
-        return jnp.mean(losses), (updated["batch_stats"], metrics)
+        return jnp.mean(losses), (updated.get("batch_stats", {}), metrics)
 
     def train_step(
         state: TrainState, images: jax.Array, labels: jax.Array, key: jax.Array
@@ -97,8 +99,10 @@ def make_train_step(
             part_images, part_labels, part_key = part
             part_images = augment(part_images, part_key, crop_padding, flip)
             part_images = jax.lax.with_sharding_constraint(part_images, sharding.batch(mesh))
+            part_images = normalise(part_images, mean, std)
+            dropout_key = jax.random.fold_in(part_key, 1)
             new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
-                state.params, batch_stats, normalise(part_images, mean, std), part_labels
+                state.params, batch_stats, part_images, part_labels, dropout_key
             )
             grads = jax.tree.map(jnp.add, grads, new_grads)
             return (batch_stats, grads, metrics + part_metrics), None

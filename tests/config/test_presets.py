@@ -7,6 +7,7 @@ import pytest
 
 from mgnet_jax.config import ConfigError, make_model, validate
 from mgnet_jax.data.sources import INFO
+from mgnet_jax.models import count
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -21,8 +22,7 @@ def test_every_config_and_preset_is_valid_and_says_how_to_run_it(path: Path) -> 
         assert config.name
         info = INFO[config.data.name]
         validate(config)
-        parts = make_model(config).count_parts(info.image_shape)
-        parameters = sum(part.parameters for part in parts)
+        parameters = count(make_model(config), info.image_shape).parameters
         assert f"{parameters:,} parameters" in module["__doc__"]
     names = [module["get_config"](preset).name for preset in module["PRESETS"]]
     assert len(set(names)) == len(names), "presets would share a folder of runs/"

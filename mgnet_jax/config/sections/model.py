@@ -9,13 +9,20 @@ from mgnet_jax.data import sources
 from mgnet_jax.models import CHOICES, ModelError, Network, create
 
 KEYS = {
-    "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network in the paper's notation"),
+    "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network, by its name in the paper"),
     "model.stem": choice("cifar", CHOICES["stem"], "first layers: 'cifar' is MNIST's too"),
-    "model.form": choice("dual", CHOICES["form"], "Theorem 4.1, or Algorithm 2; same function"),
+    "model.form": choice(
+        "auto",
+        CHOICES["form"],
+        "Theorem 4.1, or Algorithms 2 and 3; same function; auto: dual where A is linear",
+    ),
     "model.unroll": at_least(1, 4, "grids with more smoothing steps are compiled as a loop"),
     "model.remat": Key(False, "recompute activations in the backward pass, to save memory"),
     "model.dtype": choice("float32", CHOICES["dtype"], "of the activations"),
     "model.initializer": choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),
+    "model.convolution": choice(
+        "auto", CHOICES["convolution"], "xla: XLA's own; on CPUs slower in loops"
+    ),
 }
 
 

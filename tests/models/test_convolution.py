@@ -1,0 +1,153 @@
+"""The convolution and its gradients against their definitions, in every way to differentiate."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from networks import images_and_variables
+
+import mgnet_jax
+from mgnet_jax.models.convolution import conv
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def conv_reference(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+    """PyTorch's convolution with padding k // 2, as a sum over the kernel's places."""
+    size = kernel.shape[0]
+    pad = size // 2
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    height, width = ((n + 2 * pad - size) // stride + 1 for n in x.shape[1:3])
+    out = np.zeros((x.shape[0], height, width, kernel.shape[3]), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            rows = slice(i, i + stride * (height - 1) + 1, stride)
+            columns = slice(j, j + stride * (width - 1) + 1, stride)
+            out += padded[:, rows, columns] @ kernel[i, j]
+    return out
+
+
+SHAPES = [(8, 6, 3, 1), (8, 6, 3, 2), (7, 9, 3, 2), (9, 8, 7, 2), (5, 6, 1, 2), (1, 2, 3, 2)]
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride"), SHAPES)
+def test_conv_is_pytorchs(height: int, width: int, size: int, stride: int) -> None:
+    x, kernel = normal(0, 2, height, width, 3), normal(1, size, size, 3, 4)
+    out = conv(jnp.asarray(x), jnp.asarray(kernel), stride)
+    chex.assert_trees_all_close(out, conv_reference(x, kernel, stride), atol=2e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride"), SHAPES)
+def test_conv_gradients_are_jaxs(height: int, width: int, size: int, stride: int) -> None:
+    x, kernel = normal(0, 2, height, width, 3), normal(1, size, size, 3, 4)
+    pad = size // 2
+
+    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), ((pad, pad), (pad, pad)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+
+    expected, vjp_plain = jax.vjp(plain, x, kernel)
+    _, vjp = jax.vjp(lambda x, k: conv(x, k, stride), x, kernel)
+    g = normal(2, *expected.shape)
+    chex.assert_trees_all_close(jax.jit(vjp)(g), vjp_plain(g), atol=1e-5)
+
+
+def test_conv_gradients_can_be_differentiated_again() -> None:
+    x, kernel = normal(0, 1, 4, 4, 2), normal(1, 3, 3, 2, 2)
+
+    def curvature(x: jax.Array) -> jax.Array:
+        inner = jax.grad(lambda x: jnp.sum(conv(x, kernel, 2) ** 3))
+        return jnp.sum(inner(x) ** 2)
+
+    step = 1e-2 * normal(2, *x.shape)
+    numeric = (curvature(x + step) - curvature(x - step)) / 2
+    assert jnp.vdot(jax.grad(curvature)(x), step) == pytest.approx(float(numeric), rel=1e-2)
+
+
+def test_a_hessian_vector_product_is_forward_over_reverse() -> None:
+    x, kernel = normal(0, 1, 4, 4, 2), normal(1, 3, 3, 2, 2)
+    v = normal(2, *x.shape)
+
+    def cubes(x: jax.Array) -> jax.Array:
+        return jnp.sum(conv(x, kernel, 2) ** 3)
+
+    _, forward = jax.jvp(jax.grad(cubes), (x,), (v,))
+    reverse = jax.grad(lambda x: jnp.vdot(jax.grad(cubes)(x), v))(x)
+    chex.assert_trees_all_close(forward, reverse, rtol=1e-4, atol=1e-3)
+
+
+def test_on_accelerators_conv_is_jaxs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel = jnp.asarray(normal(0, 1, 5, 4, 2)), jnp.asarray(normal(1, 3, 3, 2, 2))
+
+    def primitives() -> set[str]:
+        jaxpr = jax.make_jaxpr(lambda x: conv(x, kernel, 2))(x)
+        return {equation.primitive.name for equation in jaxpr.eqns}
+
+    assert "conv_general_dilated" not in primitives()
+    on_cpu = conv(x, kernel, 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert primitives() == {"conv_general_dilated"}
+    chex.assert_trees_all_equal(conv(x, kernel, 2), on_cpu)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (3, None), (0, 0), (None, 1)])
+def test_vmap_is_one_by_one(axes: tuple[int | None, int | None]) -> None:
+    x, kernel = normal(0, 3, 2, 5, 3, 2), normal(1, 3, 3, 3, 2, 4)
+    x, kernel = x if axes[0] is not None else x[0], kernel if axes[1] is not None else kernel[0]
+    out = jax.vmap(lambda x, k: conv(x, k, 2), axes)(x, kernel)
+    one = [np.take(a, 1, n) if n is not None else a for a, n in zip((x, kernel), axes, strict=True)]
+    chex.assert_trees_all_close(out[1], conv_reference(*one, 2), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("padding", "size", "stride"), [(2, 11, 4), (5, 11, 4), (0, 3, 2), (2, 3, 1)]
+)
+def test_any_padding_has_its_gradients(padding: int, size: int, stride: int) -> None:
+    x, kernel = normal(0, 2, 17, 14, 3), normal(1, size, size, 3, 4)
+    results = []
+    for algorithm in ("auto", "xla"):
+
+        def call(x: jax.Array, k: jax.Array, algorithm: str = algorithm) -> jax.Array:
+            return conv(x, k, stride, padding=padding, algorithm=algorithm)
+
+        out, vjp = jax.vjp(call, x, kernel)
+        results.append((out, vjp(jnp.sin(out))))
+    chex.assert_trees_all_close(*results, atol=1e-3, rtol=1e-4)
+
+
+def test_groups_are_convolutions_side_by_side() -> None:
+    x, kernel = normal(0, 2, 6, 5, 4), normal(1, 3, 3, 2, 6)
+    expected = np.concatenate(
+        [
+            conv_reference(x[..., :2], kernel[..., :3], 1),
+            conv_reference(x[..., 2:], kernel[..., 3:], 1),
+        ],
+        axis=-1,
+    )
+    chex.assert_trees_all_close(
+        conv(jnp.asarray(x), jnp.asarray(kernel), groups=2), expected, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("convolution", ["auto", "xla"])
+def test_forward_mode_is_reverse_mode(convolution: str) -> None:
+    model = mgnet_jax.create("MgNet[2,1]-[3]-B^l", 3, convolution=convolution, unroll=1)
+    images, variables = images_and_variables(model, shape=(2, 6, 6, 1))
+    direction = jnp.asarray(normal(1, *images.shape))
+
+    @jax.jit
+    def logits(images: jax.Array) -> jax.Array:
+        return model.apply(variables, images)
+
+    _, tangent = jax.jvp(logits, (images,), (direction,))
+    _, linear = jax.linearize(logits, images)
+    jacobians = (jax.jacfwd(logits)(images), jax.jacrev(logits)(images))
+    chex.assert_trees_all_close(*jacobians, rtol=1e-3, atol=1e-4)
+    product = jnp.einsum("ncbhwd,bhwd->nc", jacobians[1], direction)
+    chex.assert_trees_all_close(tangent, linear(direction), product, rtol=1e-3, atol=1e-4)
