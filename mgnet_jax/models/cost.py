@@ -152,8 +152,10 @@ def _walk_scan(
     equation: Any, wanted: list[bool], part: str, names: tuple[str, ...]
 ) -> tuple[Counter[str], list[bool]]:
     """A loop, turn by turn from the last one, until two turns are alike."""
-    body, left = equation.params["jaxpr"].jaxpr, equation.params["length"]
-    consts, carries = equation.params["num_consts"], equation.params["num_carry"]
+    (body,), left = _inner(equation), equation.params["length"]
+    # a loop takes constants, what is carried, and what is scanned, which alone has one axis more
+    carries = sum(map(_same_rank, equation.outvars, body.outvars))
+    consts = sum(map(_same_rank, equation.invars, body.invars)) - carries
     macs: Counter[str] = Counter()
     reads = [False] * len(equation.invars)
     previous = None
@@ -165,6 +167,10 @@ def _walk_scan(
         previous, wanted = wanted, inputs[consts : consts + carries] + wanted[carries:]
         left -= turns
     return macs, reads
+
+
+def _same_rank(outside: Any, inside: Any) -> bool:
+    return outside.aval.ndim == inside.aval.ndim
 
 
 def _part(equation: Any, names: tuple[str, ...]) -> str | None:
