@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from mgnet_jax import create
 from mgnet_jax.config import default
-from mgnet_jax.models import MgNetSpec, parse
+from mgnet_jax.models import parse
+from mgnet_jax.models.mgnet import MgNetSpec
 from mgnet_jax.training import sharding, steps
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state

@@ -2,7 +2,7 @@
 
     python benchmarks/conv_in_loop.py
 
-JAX's own gradients against those of mgnet_jax.models.layers; medians of 5.
+JAX's own gradients against those of mgnet_jax.models.convolution; medians of 5.
 """
 
 import statistics
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mgnet_jax.models.layers import conv
+from mgnet_jax.models.convolution import conv
 
 SHAPES = [(128, 8, 32, 1), (128, 28, 16, 1), (128, 28, 16, 2), (128, 14, 32, 1)]
 TURNS = 10

@@ -28,31 +28,30 @@ from mgnet_jax.models.layers import (
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.notation import Reader, Spec
 
-# channels, size, stride, padding, groups of each convolution
-CIFAR = (
-    (64, 11, 4, 5, 1),
-    (192, 5, 1, 2, 1),
-    (384, 3, 1, 1, 1),
-    (256, 3, 1, 1, 1),
-    (256, 3, 1, 1, 1),
-)
-"""W. Yang's."""
-TWO_TOWERS = (
-    (96, 11, 4, 2, 1),
-    (256, 5, 1, 2, 2),
-    (384, 3, 1, 1, 1),
-    (384, 3, 1, 1, 2),
-    (256, 3, 1, 1, 2),
-)
-"""Of 2012."""
-ONE_TOWER = (
-    (64, 11, 4, 2, 1),
-    (192, 5, 1, 2, 1),
-    (384, 3, 1, 1, 1),
-    (256, 3, 1, 1, 1),
-    (256, 3, 1, 1, 1),
-)
-"""torchvision's."""
+CONVOLUTIONS = {
+    "cifar": (
+        (64, 11, 4, 5, 1),
+        (192, 5, 1, 2, 1),
+        (384, 3, 1, 1, 1),
+        (256, 3, 1, 1, 1),
+        (256, 3, 1, 1, 1),
+    ),
+    "2012": (
+        (96, 11, 4, 2, 1),
+        (256, 5, 1, 2, 2),
+        (384, 3, 1, 1, 1),
+        (384, 3, 1, 1, 2),
+        (256, 3, 1, 1, 2),
+    ),
+    "torchvision": (
+        (64, 11, 4, 2, 1),
+        (192, 5, 1, 2, 1),
+        (384, 3, 1, 1, 1),
+        (256, 3, 1, 1, 1),
+        (256, 3, 1, 1, 1),
+    ),
+}
+"""Channels, size, stride, padding and groups of each convolution."""
 
 
 class AlexNet(Network):
@@ -67,13 +66,19 @@ class AlexNet(Network):
         """Whether training draws random numbers."""
         return self._variant != "cifar"
 
+    @property
+    def details(self) -> dict[str, str]:
+        """What the parts do, for people."""
+        sizes = enumerate((size for _, size, *_ in CONVOLUTIONS[self._variant]), 1)
+        words = {f"conv{i}": f"{size}x{size}, ReLU" for i, size in sizes}
+        return words | {"head": "linear" if self._variant == "cifar" else "3 linear layers"}
+
     @nn.compact
     def forward(self, images: Array, train: bool) -> Array:
         """The network itself."""
         compute, variant = self.compute, self._variant
-        convs = {"cifar": CIFAR, "2012": TWO_TOWERS, "torchvision": ONE_TOWER}[variant]
         x = images
-        for i, (c, size, stride, padding, groups) in enumerate(convs, 1):
+        for i, (c, size, stride, padding, groups) in enumerate(CONVOLUTIONS[variant], 1):
             x = Conv(
                 c,
                 size,

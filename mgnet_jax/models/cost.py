@@ -73,14 +73,14 @@ def count(model: Network, image_shape: Shape) -> Costs:
     order = {_part(equation, names): None for equation in program.eqns}
     macs, used = _walk(program, [True], "", names)
     used = jax.tree.unflatten(jax.tree.structure((variables, image)), used)[0]["params"]
-    parts = []
+    parts, details = [], model.details
     for name in (name for name in order if name):
         leaves = jax.tree.leaves(variables["params"][name])
         idle = [x for x, u in zip(leaves, jax.tree.leaves(used[name]), strict=True) if not u]
         parts.append(
             Part(
                 name=name,
-                detail=model.spec.details.get(name, ""),
+                detail=details.get(name, ""),
                 output=jax.tree.leaves(outputs[name]["__call__"][0])[0].shape[1:],
                 parameters=sum(x.size for x in leaves),
                 unused=sum(x.size for x in idle),

@@ -105,6 +105,15 @@ class DeepResNet(Network):
         """Whether training draws random numbers."""
         return self.spec.dropout > 0
 
+    @property
+    def details(self) -> dict[str, str]:
+        """What the parts do, for people."""
+        words = {"stem": "conv", "bn": "BN, ReLU", "head": "average, linear"}
+        for level, (shape, count) in enumerate(self.spec.stages(self.stem)[0], 1):
+            kernels = ", ".join(f"{size}x{size}" for size, _ in shape.kernels)
+            words[f"level{level}"] = f"{count} blocks of {kernels}"
+        return words
+
     @nn.compact
     def forward(self, images: Array, train: bool) -> Array:
         """The network itself."""

@@ -83,6 +83,11 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} has no forward")
 
     @property
+    def details(self) -> dict[str, str]:
+        """What the parts do, {name in the parameter tree: words}, for people."""
+        return self.spec.details
+
+    @property
     def computed_form(self) -> str:
         """The form that "auto" stands for, or the one asked for."""
         return self.forms[0] if self.form == "auto" else self.form

@@ -1,14 +1,16 @@
 """ResNet and pre-act ResNet of two-convolution blocks, A and B shared or not (Tables 2 and 3).
 
-Both are the iteration of `iteration` in the state r, where a block is a step:
+Both are the iteration of `iteration` in the state r, where a block is a step (equations (3.1) to
+(3.4), with sharing (4.6), (4.7), (5.4) and (5.5)):
 
-    ResNet (3.1), (4.6)            r <- relu(r + BN(A relu(BN(B r))))
-    pre-act ResNet (3.3), (4.7)    r <- r + A s(B s(r))
+    ResNet            r <- relu(r + BN(A relu(BN(B r))))
+    pre-act ResNet    r <- r + A s(B s(r))
 
-A block at a grid's entry halves the grid: r' = R r + A(B(r)), R a 1x1 kernel with stride 2 (with
-batch norm in ResNets), B^{l,0} with stride 2 ((3.2), (3.4)). With A^l that block's A is the
-grid's too. With B^l the text keeps B^{l,0} apart; the counts of Table 3 fit another reading,
-`@table3`: R first, then nu blocks that share one B, and the first grid shares nothing (5.4), (5.5).
+A block at a grid's entry halves the grid: its skip is R r instead of r, R a 1x1 kernel with stride
+2 (with batch norm in ResNets), and its B^{l,0} has stride 2. With A^l that block's A is the grid's
+too. With B^l the text keeps B^{l,0} apart; the counts of Table 3 fit another reading, `@table3`: R
+first, then nu blocks that share one B, and the first grid shares nothing. There a pre-act ResNet's
+first s comes before R, as its counts have it.
 """
 
 import dataclasses

@@ -28,6 +28,14 @@ class VGG19(Network):
         """Whether training draws random numbers."""
         return self.stem == "imagenet"
 
+    @property
+    def details(self) -> dict[str, str]:
+        """What the parts do, for people."""
+        conv = "3x3, ReLU" if self.stem == "imagenet" else "3x3, BN, ReLU"
+        names = (f"conv{level}_{i}" for level in range(1, 6) for i in range(1, 5))
+        head = "3 linear layers" if self.stem == "imagenet" else "linear"
+        return dict.fromkeys(names, conv) | {"head": head}
+
     @nn.compact
     def forward(self, images: Array, train: bool) -> Array:
         """The network itself."""
