@@ -9,7 +9,11 @@ from mgnet_jax.models.network import Network
 
 
 def features(
-    model: Network, variables: Any, images: jax.Array, train: bool = False
+    model: Network,
+    variables: Any,
+    images: jax.Array,
+    train: bool = False,
+    rngs: dict[str, jax.Array] | None = None,
 ) -> dict[str, dict[str, jax.Array]]:
     """What a network computes on its way, from the same call that gives its logits.
 
@@ -18,6 +22,7 @@ def features(
       variables: from `model.init`, or of a run.
       images: float (N, height, width, channels), as for the network.
       train: normalise with the batch's statistics; the running ones are left alone.
+      rngs: {"dropout": key}, for training networks that have dropout.
 
     Returns:
       {"level1": {"u": ..., "r": ..., "f": ...}, ...}, as far as a family has them:
@@ -32,7 +37,8 @@ def features(
       It can be jitted; a network called without this computes and keeps none of it. Flax's own
       `capture_intermediates` works too, and gives the outputs of every module.
     """
-    _, state = model.apply(variables, images, train, mutable=["intermediates", "batch_stats"])
+    mutable = ["intermediates", "batch_stats"]
+    _, state = model.apply(variables, images, train, mutable=mutable, rngs=rngs)
     found: dict[str, dict[str, jax.Array]] = {}
     for level, place in state["intermediates"].items():
         if isinstance(place, tuple):

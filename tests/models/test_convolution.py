@@ -48,9 +48,12 @@ def test_conv_gradients_are_jaxs(height: int, width: int, size: int, stride: int
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
-            x, kernel, (stride, stride), ((pad, pad), (pad, pad)),
+            x,
+            kernel,
+            (stride, stride),
+            ((pad, pad), (pad, pad)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )  # fmt: skip
+        )
 
     expected, vjp_plain = jax.vjp(plain, x, kernel)
     _, vjp = jax.vjp(lambda x, k: conv(x, k, stride), x, kernel)

@@ -85,10 +85,14 @@ def test_work_of_the_papers_networks() -> None:
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        ("AlexNet@torchvision", 0.714), ("VGG19", 19.632), ("ResNet18", 1.814),
-        ("ResNet34", 3.664), ("ResNet50", 4.089), ("WRN-50-2", 11.398),
+        ("AlexNet@torchvision", 0.714),
+        ("VGG19", 19.632),
+        ("ResNet18", 1.814),
+        ("ResNet34", 3.664),
+        ("ResNet50", 4.089),
+        ("WRN-50-2", 11.398),
     ],
-)  # fmt: skip
+)
 def test_work_is_what_torchvision_publishes(name: str, published: float) -> None:
     assert gmac(name, 1000, "imagenet", 224) == published
 

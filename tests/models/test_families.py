@@ -35,8 +35,11 @@ def test_gradients_and_statistics_reach_everything(key: str) -> None:
     chex.assert_tree_all_finite(result)
     chex.assert_shape(result["logits"], (5, 3))
     chex.assert_trees_all_equal_shapes(result["grads"], variables["params"])
-    zero = [jax.tree_util.keystr(path) for path, g in
-            jax.tree_util.tree_leaves_with_path(result["grads"]) if not jnp.any(g)]  # fmt: skip
+    zero = [
+        jax.tree_util.keystr(path)
+        for path, g in jax.tree_util.tree_leaves_with_path(result["grads"])
+        if not jnp.any(g)
+    ]
     unused = mgnet_jax.count(model, images.shape[1:])
     assert zero == (["['level2']['A']"] if any(p.unused for p in unused.parts) else [])
     if "batch_stats" in variables:

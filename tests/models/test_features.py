@@ -45,20 +45,26 @@ def test_every_family_shows_its_levels(key: str) -> None:
     shapes = {level: {n: x.shape[:-3] for n, x in v.items()} for level, v in found.items()}
     grids = [f"level{i}" for i in range(1, 6)]
     expected = {
-        "mgnet": {"level1": {"u": (4, 2), "r": (4, 2), "f": (2,)},
-                  "level2": {"u": (2, 2), "r": (2, 2), "f": (2,)}},
-        "data-feature": {"level1": {"u": (4, 2), "r": (4, 2), "f": (2,)},
-                         "level2": {"u": (2, 2), "r": (1, 2), "f": (2,)}},
+        "mgnet": {
+            "level1": {"u": (4, 2), "r": (4, 2), "f": (2,)},
+            "level2": {"u": (2, 2), "r": (2, 2), "f": (2,)},
+        },
+        "data-feature": {
+            "level1": {"u": (4, 2), "r": (4, 2), "f": (2,)},
+            "level2": {"u": (2, 2), "r": (1, 2), "f": (2,)},
+        },
         "resnet": {"level1": {"r": (4, 2)}, "level2": {"r": (3, 2)}},
         "resnet-table3": {"level1": {"r": (4, 2)}, "level2": {"r": (4, 2)}},
         "pre-act": {"level1": {"r": (4, 2), "u": (4, 2)}, "level2": {"r": (3, 2), "u": (3, 2)}},
-        "pre-act-table3": {"level1": {"r": (4, 2), "u": (4, 2)},
-                           "level2": {"r": (3, 2), "u": (3, 2)}},
+        "pre-act-table3": {
+            "level1": {"r": (4, 2), "u": (4, 2)},
+            "level2": {"r": (3, 2), "u": (3, 2)},
+        },
         "bottleneck": {level: {"x": (3, 2)} for level in grids[:3]},
         "wide": {level: {"x": (3, 2)} for level in grids[:3]},
         "alexnet": {level: {"x": (1, 2)} for level in grids},
         "vgg": {level: {"x": (1, 2)} for level in grids},
-    }  # fmt: skip
+    }
     assert shapes == expected[key]
 
 

@@ -90,8 +90,9 @@ def test_the_sixteen_forms_are_algorithm_3(A: str, B: str, x64: None) -> None:
 @pytest.mark.parametrize("form", ["dual", "direct"])
 def test_K_and_sKs_are_mgnet_bit_for_bit(form: str) -> None:
     grids = "[2,1]-[(3,2),(2,4)]-B^l"
-    models = [mgnet_jax.create(family + grids, 3, form=form) for family in
-              ("MgNet", "DataFeature(K,sKs)")]  # fmt: skip
+    models = [
+        mgnet_jax.create(family + grids, 3, form=form) for family in ("MgNet", "DataFeature(K,sKs)")
+    ]
     results = []
     for model in models:
         images, variables = images_and_variables(model)
@@ -205,8 +206,10 @@ def test_a_new_step_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_spec_says_what_is_shared() -> None:
-    schemes = {name: parse(name).scheme for name in
-               ("MgNet[1]-[2]-B^l", "pre-act ResNet18-A^l-B^{l,i}", "ResNet18")}  # fmt: skip
+    schemes = {
+        name: parse(name).scheme
+        for name in ("MgNet[1]-[2]-B^l", "pre-act ResNet18-A^l-B^{l,i}", "ResNet18")
+    }
     mgnet, pre_act, resnet = schemes.values()
     assert (mgnet.share_A, mgnet.share_B) == (True, True)
     assert (pre_act.share_A, pre_act.share_B) == (True, False)

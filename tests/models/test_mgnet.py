@@ -141,9 +141,14 @@ def test_the_parameter_tree_does_not_depend_on_how_it_is_computed() -> None:
     images = jnp.zeros((1, 8, 8, 1))
     trees = [
         mgnet_jax.create(SPECS[1], 3, **options).init(jax.random.key(0), images)
-        for options in ({}, {"form": "direct"}, {"unroll": 1}, {"remat": True},
-                        {"dtype": "bfloat16"})
-    ]  # fmt: skip
+        for options in (
+            {},
+            {"form": "direct"},
+            {"unroll": 1},
+            {"remat": True},
+            {"dtype": "bfloat16"},
+        )
+    ]
     for tree in trees[1:]:
         chex.assert_trees_all_equal(trees[0], tree)
 

@@ -45,19 +45,24 @@ BASIC = {"nu": (2, 2, 2, 2), "channels": (64, 128, 256, 512)}
         ("A=A^l *, B=σ∘B^l * σ, [1,2]-[8]", DataFeatureSpec((1, 2), (8, 8), True, "K", "sKs")),
         ("DataFeature(K,sKs)", DataFeatureSpec()),
         ("DFI(σKσ, Kσ)", DataFeatureSpec(A="sKs", B="Ks")),
-        ("DataFeature(Ks,sK)[1,2]-[(2,3),4]-B^l",
-         DataFeatureSpec((1, 2), ((2, 3), (4, 4)), True, "Ks", "sK")),
+        (
+            "DataFeature(Ks,sK)[1,2]-[(2,3),4]-B^l",
+            DataFeatureSpec((1, 2), ((2, 3), (4, 4)), True, "Ks", "sK"),
+        ),
         ("ResNet18", ResNetSpec(**BASIC)),
         ("ResNet18-A^{l,i}-B^{l,i}", ResNetSpec(**BASIC)),
         ("ResNet18-A^l-B^{l,i}", ResNetSpec(**BASIC, share_A=True)),
         (r"pre-act ResNet18-A^\ell-B^{\ell,i}", ResNetSpec(**BASIC, pre_act=True, share_A=True)),
         ("preact-ResNet18", ResNetSpec(**BASIC, pre_act=True)),
-        ("ResNet34-A^l-B^l",
-         ResNetSpec((3, 4, 6, 3), BASIC["channels"], share_A=True, share_B=True)),
-        ("pre-act ResNet18-A^{l,i}-B^l @table3",
-         ResNetSpec(**BASIC, pre_act=True, share_B=True, reading="table3")),
-        ("pre-act ResNet[1,2]-[4,8]-A^l-B^l",
-         ResNetSpec((1, 2), (4, 8), True, True, True)),
+        (
+            "ResNet34-A^l-B^l",
+            ResNetSpec((3, 4, 6, 3), BASIC["channels"], share_A=True, share_B=True),
+        ),
+        (
+            "pre-act ResNet18-A^{l,i}-B^l @table3",
+            ResNetSpec(**BASIC, pre_act=True, share_B=True, reading="table3"),
+        ),
+        ("pre-act ResNet[1,2]-[4,8]-A^l-B^l", ResNetSpec((1, 2), (4, 8), True, True, True)),
         ("pre-act ResNet1001", DeepSpec(1001, pre_act=True)),
         ("preact-ResNet200", DeepSpec(200, pre_act=True)),
         ("ResNet50", DeepSpec(50)),
@@ -70,7 +75,7 @@ BASIC = {"nu": (2, 2, 2, 2), "channels": (64, 128, 256, 512)}
         ("AlexNet@torchvision", FAMILIES[4]("torchvision")),
         ("VGG19", FAMILIES[5]()),
     ],
-)  # fmt: skip
+)
 def test_every_printed_form_parses_and_prints_back(text: str, spec: Any) -> None:
     parsed = parse(text)
     assert parsed == spec
@@ -104,11 +109,14 @@ specs = st.one_of(
     st.builds(lambda g, b, A, B: DataFeatureSpec(*g, b, A, B), grids, st.booleans(), forms, forms),
     st.builds(
         lambda g, p, a, b: ResNetSpec(g[0], [c for c, _ in g[1]], p, a, bool(b), b or "text"),
-        grids, st.booleans(), st.booleans(), st.sampled_from(["", "text", "table3"]),
+        grids,
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from(["", "text", "table3"]),
     ),
     st.builds(lambda n, k: DeepSpec(6 * n + 4, k, True, True), st.integers(1, 9), counts),
     st.builds(lambda n: DeepSpec(9 * n + 2, pre_act=True), st.integers(4, 200)),
-)  # fmt: skip
+)
 
 
 @given(specs)
@@ -166,9 +174,12 @@ def test_a_malformed_name_is_pointed_at(text: str, place: int, words: str) -> No
 ALPHABET = "MgNet[]()-,^{}BA=lℓi0123456789 σ*∘@spreactRWide."
 
 
-@given(st.text(ALPHABET, max_size=30) | st.sampled_from(
-    ["MgNet", "ResNet", "pre-act ResNet", "WRN-", "DataFeature(", "A=A^l *"]
-).flatmap(lambda start: st.text(ALPHABET, max_size=20).map(lambda rest: start + rest)))  # fmt: skip
+@given(
+    st.text(ALPHABET, max_size=30)
+    | st.sampled_from(
+        ["MgNet", "ResNet", "pre-act ResNet", "WRN-", "DataFeature(", "A=A^l *"]
+    ).flatmap(lambda start: st.text(ALPHABET, max_size=20).map(lambda rest: start + rest))
+)
 def test_any_text_parses_or_is_a_spec_error(text: str) -> None:
     with contextlib.suppress(SpecError):
         assert parse(parse(text).canonical) == parse(text)
@@ -176,9 +187,19 @@ def test_any_text_parses_or_is_a_spec_error(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("nu", "channels"),
-    [((), ()), ((2, 0), ((4, 4),) * 2), ((True,), ((4, 4),)), ((2,), ((4, 4),) * 2),
-     ((2,), ((4, 4, 4),)), ("22", (4, 4)), (2, (4,)), ((2.0,), (4,)), ((2,), ("4",)), ((1,), 4)],
-)  # fmt: skip
+    [
+        ((), ()),
+        ((2, 0), ((4, 4),) * 2),
+        ((True,), ((4, 4),)),
+        ((2,), ((4, 4),) * 2),
+        ((2,), ((4, 4, 4),)),
+        ("22", (4, 4)),
+        (2, (4,)),
+        ((2.0,), (4,)),
+        ((2,), ("4",)),
+        ((1,), 4),
+    ],
+)
 @pytest.mark.parametrize("family", [MgNetSpec, DataFeatureSpec, ResNetSpec])
 def test_a_spec_cannot_be_malformed(family: Any, nu: Any, channels: Any) -> None:
     with pytest.raises(SpecError):
@@ -200,9 +221,11 @@ def test_other_wrong_fields_are_named() -> None:
         (lambda: DataFeatureSpec(A="KK"), "A='KK' is not one of K, Ks, sK, sKs"),
         (lambda: DeepSpec(28, 2, True, True, 1.5), "dropout=1.5"),
         (lambda: create(parse("ResNet18"), 10, form="direct"), "its state is r"),
-        (lambda: create("DFI(Ks,K)", 10, form="dual"), "form='dual' is not there for DFI(Ks,K): "
-         "its A is not linear"),
+        (
+            lambda: create("DFI(Ks,K)", 10, form="dual"),
+            "form='dual' is not there for DFI(Ks,K): its A is not linear",
+        ),
         (lambda: create("VGG19", 10, form="direct"), "leave form='auto'"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ModelError, match=re.escape(words)):
             make()

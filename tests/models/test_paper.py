@@ -45,8 +45,18 @@ def test_there_are_121_rows_and_105_counts() -> None:
     assert len(ROWS) == 121
     assert sum(printed is not None for *_, printed, _ in ROWS) == 105
     assert Counter(row[0] for row in ROWS) == {
-        1: 16, 2: 4, 3: 32, 4: 18, 5: 8, 6: 2, 7: 11, 8: 12, 9: 4, 10: 6, 11: 8,
-    }  # fmt: skip
+        1: 16,
+        2: 4,
+        3: 32,
+        4: 18,
+        5: 8,
+        6: 2,
+        7: 11,
+        8: 12,
+        9: 4,
+        10: 6,
+        11: 8,
+    }
 
 
 @pytest.mark.parametrize("table", range(1, 12))
@@ -68,11 +78,14 @@ def test_the_texts_reading_has_its_own_count(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "stem", "exact"),
     [
-        ("WRN-28-2", "cifar", 1467610), ("WRN-40-2", "cifar", 2243546),
-        ("WRN-28-10", "cifar", 36479194), ("pre-act ResNet164", "cifar", 1703258),
-        ("ResNet50", "imagenet", 25557032), ("ResNet152", "imagenet", 60192808),
+        ("WRN-28-2", "cifar", 1467610),
+        ("WRN-40-2", "cifar", 2243546),
+        ("WRN-28-10", "cifar", 36479194),
+        ("pre-act ResNet164", "cifar", 1703258),
+        ("ResNet50", "imagenet", 25557032),
+        ("ResNet152", "imagenet", 60192808),
         ("AlexNet@torchvision", "imagenet", 61100840),
     ],
-)  # fmt: skip
+)
 def test_the_true_networks_have_names_too(name: str, stem: str, exact: int) -> None:
     assert parameters(name, "ImageNet" if stem == "imagenet" else "CIFAR10") == exact
