@@ -7,6 +7,7 @@ checks a whole configuration before any work starts.
 from mgnet_jax.config.key import ConfigError, Key
 from mgnet_jax.config.presets import from_preset
 from mgnet_jax.config.sections.model import make_model, model_options
+from mgnet_jax.config.sections.train import check_last_batch
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
 from mgnet_jax.config.text import RESUMABLE, differences, from_json, to_json, to_text
 from mgnet_jax.config.validate import validate, wrong_value
@@ -16,6 +17,7 @@ __all__ = [
     "RESUMABLE",
     "ConfigError",
     "Key",
+    "check_last_batch",
     "check_name",
     "default",
     "differences",

@@ -12,9 +12,22 @@ KEYS = {
     "optim.decay_mask": choice(
         "all", ("all", "kernels"), "what decays: all as in PyTorch, or not batch norms and biases"
     ),
-    "optim.schedule": choice("step", ("step", "cosine", "constant"), "of the learning rate"),
-    "optim.step_epochs": at_least(1, 30, "epochs between drops, schedule 'step'"),
-    "optim.step_factor": within(0, 1, 0.1, "of a drop, schedule 'step'"),
+    "optim.schedule": choice(
+        "step",
+        ("step", "cosine", "constant"),
+        "of the learning rate: drops, to 0 as a cosine, none",
+    ),
+    "optim.step_epochs": at_least(
+        1, 30, "'step' lowers the rate in every epoch whose number is a multiple of this"
+    ),
+    "optim.step_factor": within(0, 1, 0.1, "what 'step' multiplies the rate by at each drop"),
+    "optim.first_epoch": Key(
+        0,
+        "number of the first epoch for 'step'; 1, as in the published script, is a drop earlier by "
+        "an epoch",
+        lambda v: v in (0, 1),
+        "0 or 1",
+    ),
     "optim.warmup_epochs": within(0, INFINITY, 0.0, "epochs of linear warm-up, any schedule"),
 }
 
