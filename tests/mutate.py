@@ -311,6 +311,20 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "config/test_validate.py",
     ),
     (
+        "the published script's epochs count from 0",
+        "config/recipes.py",
+        '    "optim.first_epoch": 1,\n',
+        "",
+        "config/test_presets.py",
+    ),
+    (
+        "presets of rows share a folder",
+        "config/recipes.py",
+        '-{preset}", "model.spec"',
+        '", "model.spec"',
+        "config/test_presets.py",
+    ),
+    (
         "options do not reach the network",
         "config/sections/model.py",
         ", **model_options(config))",

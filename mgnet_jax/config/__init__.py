@@ -1,9 +1,11 @@
 """What a run is: every key with its default and its meaning, and `validate`.
 
-A file in configs/ starts from `default()` or `from_preset` and changes what it needs. `validate`
+A file in configs/ starts from `default()`, or from presets made of `recipes`, and changes what it
+needs. `validate`
 checks a whole configuration before any work starts.
 """
 
+from mgnet_jax.config import recipes
 from mgnet_jax.config.key import ConfigError, Key
 from mgnet_jax.config.presets import from_preset
 from mgnet_jax.config.sections.model import make_model, model_options
@@ -26,6 +28,7 @@ __all__ = [
     "from_preset",
     "make_model",
     "model_options",
+    "recipes",
     "to_json",
     "to_text",
     "validate",
