@@ -6,7 +6,7 @@ from mgnet_jax.config.key import ConfigError, at_least, within
 from mgnet_jax.data import sources
 
 KEYS = {
-    "train.epochs": at_least(1, 150, "epochs"),
+    "train.epochs": at_least(1, 150, "times through the training images"),
     "train.batch_size": at_least(1, 128, "images of one optimiser step, over all devices"),
     "train.accumulate": at_least(
         1, 1, "parts of a batch whose gradients are averaged one after the other, to save memory"
