@@ -27,6 +27,9 @@ from mgnet_jax.training.metrics import LogError
         (["--config=cifar10:smal"], "unknown preset 'smal'; did you mean 'small'? there are paper"),
         (["--config=nope"], "no config file 'nope'; give a path, or one of cifar10, cifar100"),
         (["--config.model.spec=MgNet[2,x]-8-B^l"], "config.model.spec: model name not understood"),
+        (["--config.data.std=x,y"], "config.data.std=('x,y',) must be finite numbers > 0, one a"),
+        (["--config.data.std=.2 .2"], "config.data.std=.2 .2 must be finite numbers > 0, one a"),
+        (["--config.data.mean=.2,.3"], "config.data.mean=(0.2, 0.3) must have as many numbers"),
         (["--config.train.epochs=abc"], "config.train.epochs=abc must be a whole number >= 1"),
         (["--config.model.remat=maybe"], "config.model.remat=maybe must be True or False"),
         (["--config.name=../x"], "config.name='../x' must be a name without /"),
@@ -72,6 +75,21 @@ def test_a_config_file_that_fails_is_a_message(
     error = capsys.readouterr().err
     assert error.startswith("error: --config")
     assert words in error
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [(".2,.25,.5", (0.2, 0.25, 0.5)), ("(1,2,3)", (1, 2, 3)), ("()", ()), (".5", (0.5,))],
+)
+def test_numbers_for_the_channels_come_from_the_command_line(
+    text: str, numbers: tuple[float, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = Fake("dig")
+    tools(monkeypatch, tool)
+    config = "--config=cifar10:script"  # which has numbers of its own
+    assert command(tmp_path, config, f"--config.data.std={text}") == 0
+    assert tool.asked and tool.asked.config.data.std == numbers
+    assert tool.asked.overrides == {"data.std": numbers}
 
 
 def test_help_shows_the_flags(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """What a run is: every key with its default and its meaning, and `validate`.
 
-A file in configs/ starts from `default()` or `from_preset` and changes what it needs. `validate`
+A file in configs/ starts from `default()`, or from presets made of `recipes`, and changes what it
+needs. `validate`
 checks a whole configuration before any work starts.
 """
 
+from mgnet_jax.config import recipes
 from mgnet_jax.config.key import ConfigError, Key
 from mgnet_jax.config.presets import from_preset
 from mgnet_jax.config.sections.model import make_model, model_options
+from mgnet_jax.config.sections.train import check_last_batch
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
 from mgnet_jax.config.text import RESUMABLE, differences, from_json, to_json, to_text
 from mgnet_jax.config.validate import validate, wrong_value
@@ -16,6 +19,7 @@ __all__ = [
     "RESUMABLE",
     "ConfigError",
     "Key",
+    "check_last_batch",
     "check_name",
     "default",
     "differences",
@@ -24,6 +28,7 @@ __all__ = [
     "from_preset",
     "make_model",
     "model_options",
+    "recipes",
     "to_json",
     "to_text",
     "validate",

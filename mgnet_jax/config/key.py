@@ -37,6 +37,13 @@ def at_least(low: int, default: int, meaning: str) -> Key:
     return Key(default, meaning, fits, f"a whole number >= {low} and < 2**32")
 
 
+def per_channel(meaning: str, above: float = -INFINITY) -> Key:
+    """A finite number > above for each channel of the images; () stands for the data set's own."""
+    fits = lambda v: all(type(x) in (int, float) and above < x < INFINITY for x in v)  # noqa: E731
+    numbers = "finite numbers" if above == -INFINITY else f"finite numbers > {above:g}"
+    return Key((), meaning, fits, f"{numbers}, one a channel as in 0.5,0.5,0.5, or ()")
+
+
 def within(low: float, high: float, default: float, meaning: str) -> Key:
     """A number in [low, high)."""
     return Key(default, meaning, lambda v: low <= v < high, f"a number >= {low:g} and < {high:g}")

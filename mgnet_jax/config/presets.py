@@ -1,7 +1,7 @@
 """Presets of config files."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -23,9 +23,33 @@ def from_preset(presets: Mapping[str, Mapping[str, Any]], preset: str) -> Config
     if preset not in presets:
         near = difflib.get_close_matches(preset, presets, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"unknown preset {preset!r}; {hint}there are {', '.join(presets)}")
+        raise ConfigError(f"unknown preset {preset!r}; {hint}there are {listing(presets, preset)}")
     for name in presets[preset]:
         check_name(name)
     config = default()
     config.update_from_flattened_dict(presets[preset])
     return config
+
+
+def listing(presets: Iterable[str], asked: str) -> str:
+    """The names of presets for people: a group alone if it is asked for, else each group as one.
+
+    >>> listing(["small", "table3-a", "table3-b"], "smal")
+    'small, 2 of table3-... (table3 lists them)'
+    >>> listing(["small", "table3-a", "table3-b"], "table3")
+    'table3-a, table3-b'
+    """
+    groups: dict[str, list[str]] = {}
+    for name in presets:
+        groups.setdefault(name.partition("-")[0], []).append(name)
+    several = [group for group, names in groups.items() if len(names) > 1]
+    if asked in several:
+        return ", ".join(groups[asked])
+    words = [
+        f"{len(names)} of {group}-..." if group in several else group
+        for group, names in groups.items()
+    ]
+    if several:
+        meant = next((group for group in several if asked.startswith(group)), several[0])
+        words[-1] += f" ({meant} lists them)"
+    return ", ".join(words)

@@ -23,15 +23,29 @@ def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
 
 
-def batch_indices(size: int, batch_size: int, seed: int, start: int, count: int) -> np.ndarray:
-    """The images of steps start .. start + count - 1, int32 (count, batch_size).
+def batch_sizes(size: int, batch_size: int, last_batch: str) -> list[int]:
+    """The number of images of each step of an epoch.
 
-    An epoch is size // batch_size steps; the images left over at its end, others in every epoch,
-    are not used in it.
+    Args:
+      size: training images.
+      batch_size: images of a step.
+      last_batch: "drop" if the images left over at an epoch's end, others in every epoch, are not
+        used in it, "use" if they make a smaller batch.
     """
-    per_epoch = size // batch_size
-    rows = np.empty((count, batch_size), np.int32)
-    for row, step in zip(rows, range(start, start + count), strict=True):
+    full, left = divmod(size, batch_size)
+    return [batch_size] * full + [left] * (last_batch == "use" and left > 0)
+
+
+def batch_indices(
+    size: int, batch_size: int, seed: int, start: int, count: int, last_batch: str = "drop"
+) -> np.ndarray:
+    """The images of steps start .. start + count - 1, int32 (count, images of a step).
+
+    A smaller batch is to be asked for alone; the other arguments are those of `batch_sizes`.
+    """
+    per_epoch = len(batch_sizes(size, batch_size, last_batch))
+    rows = []
+    for step in range(start, start + count):
         epoch, place = divmod(step, per_epoch)
-        row[:] = epoch_order(size, seed, epoch)[place * batch_size :][:batch_size]
-    return rows
+        rows.append(epoch_order(size, seed, epoch)[place * batch_size :][:batch_size])
+    return np.stack(rows)

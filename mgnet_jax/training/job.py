@@ -1,5 +1,7 @@
 """What a configuration asks for, made: the network, its data on the device, the compiled steps."""
 
+import functools
+import operator
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +26,7 @@ class Job:
     Attributes:
       steps_per_epoch, total_steps: optimiser steps.
       train_size: images trained on, those held out left out.
+      batch_sizes: images of each step of an epoch, of which only the last may have fewer.
       learning_rates: one a step, float (total_steps,).
 
     Raises:
@@ -41,12 +44,15 @@ class Job:
         if config.data.validation:
             train, self.validation = sources.hold_out(train, config.data.validation, config.seed)
         self.train_size = len(train)
-        self.steps_per_epoch = self.train_size // config.train.batch_size
-        if not self.steps_per_epoch:
+        if self.train_size < config.train.batch_size:
             raise ConfigError(
                 f"config.train.batch_size={config.train.batch_size} is more than the "
                 f"{self.train_size} training images in config.data.dir={config.data.dir!r}"
             )
+        self.batch_sizes = pipeline.batch_sizes(
+            self.train_size, config.train.batch_size, config.data.last_batch
+        )
+        self.steps_per_epoch = len(self.batch_sizes)
         self.total_steps = config.train.epochs * self.steps_per_epoch
         schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, schedule)
@@ -57,7 +63,8 @@ class Job:
         self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
         self.copies = sharding.replicated(self.mesh)
         self._train_images = train
-        self._scale = {"mean": info.mean, "std": info.std}
+        mean, std = config.data.mean or info.mean, config.data.std or info.std
+        self._scale = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
 
     def _create_state(self, rng: jax.Array) -> TrainState:
         shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0
@@ -85,8 +92,8 @@ class Job:
         return {name: pipeline.to_device(images, self.copies) for name, images in sets.items()}
 
     @cached_property
-    def train_chunk(self) -> Any:
-        """The compiled chunk of steps, see `steps.make_train_chunk`."""
+    def train_chunks(self) -> dict[int, Any]:
+        """The compiled chunk of steps for each batch size, see `steps.make_train_chunk`."""
         train, data = self.config.train, self.config.data
         step = steps.make_train_step(
             self.model,
@@ -99,8 +106,12 @@ class Job:
             **self._scale,
         )
         chunk = steps.make_train_chunk(step, self.mesh)
-        arguments = (*self.train_set, self.indices(0, 1), 0, self.step_rng)
-        return chunk.lower(self.abstract_state(), *arguments).compile()
+        compiled = {}
+        for batch_size in {*self.batch_sizes}:
+            indices = self.indices(self.batch_sizes.index(batch_size), 1)
+            arguments = (*self.train_set, indices, 0, self.step_rng)
+            compiled[batch_size] = chunk.lower(self.abstract_state(), *arguments).compile()
+        return compiled
 
     @cached_property
     def _score(self) -> Any:
@@ -111,9 +122,14 @@ class Job:
         """The images of `count` steps from `start`: (steps of a call, parts, n), 0 beyond."""
         config = self.config
         rows = pipeline.batch_indices(
-            self.train_size, config.train.batch_size, config.seed, start, count
+            self.train_size,
+            config.train.batch_size,
+            config.seed,
+            start,
+            count,
+            config.data.last_batch,
         )
-        padded = np.zeros((min(self._stops), config.train.batch_size), np.int32)
+        padded = np.zeros((min(self._stops), rows.shape[1]), np.int32)
         padded[:count] = rows
         parts = padded.reshape(len(padded), config.train.accumulate, -1)
         return jax.device_put(parts, sharding.batch(self.mesh, axis=2))
@@ -121,11 +137,21 @@ class Job:
     def train_steps(
         self, state: TrainState, begin: int, end: int
     ) -> tuple[TrainState, steps.Metrics]:
-        """Runs the steps begin .. end - 1 in one compiled call; the old state is used up."""
-        count = end - begin
-        return self.train_chunk(
-            state, *self.train_set, self.indices(begin, count), count, self.step_rng
-        )
+        """Runs the steps begin .. end - 1 of one epoch; the old state is used up.
+
+        They are one compiled call, or two if the last of them has a smaller batch.
+        """
+        batch_size, last = self.batch_sizes[0], self.batch_sizes[(end - 1) % self.steps_per_epoch]
+        full = end if last == batch_size else end - 1
+        metrics = []
+        for size, start, stop in ((batch_size, begin, full), (last, full, end)):
+            if start < stop:
+                count, indices = stop - start, self.indices(start, stop - start)
+                state, new = self.train_chunks[size](
+                    state, *self.train_set, indices, count, self.step_rng
+                )
+                metrics.append(new)
+        return state, functools.reduce(operator.add, metrics)
 
     def score(self, state: TrainState) -> dict[str, float]:
         """Loss and accuracy (0 to 1) on every scored set, all of its images."""
@@ -138,5 +164,5 @@ class Job:
         }
 
     def next_stop(self, step: int) -> int:
-        """Where a compiled call from `step` ends: a record, an epoch's end or a checkpoint."""
+        """Where `train_steps` from `step` ends: a record, an epoch's end or a checkpoint."""
         return min(step - step % n + n for n in self._stops)

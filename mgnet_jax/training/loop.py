@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import to_json
+from mgnet_jax.config import check_last_batch, to_json
 from mgnet_jax.training import checkpoint, steps
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.describe import mebibytes
@@ -55,6 +55,7 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
     check_workdir(config, workdir)
     with StopSignal() as stop:
         job = Job(config)
+        check_last_batch(config, job.train_size, job.mesh.devices.size)
         with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
             step = checkpoint.find(checkpoints) or 0
             if step == job.total_steps:
@@ -84,7 +85,8 @@ class _Loop:
         else:
             self.state = job.initial_state()
         self.writer = MetricsWriter(workdir, start_step=step, tensorboard=config.log.tensorboard)
-        self.progress = Progress(job.total_steps, config.train.epochs, config.train.batch_size)
+        mean_batch = sum(job.batch_sizes) / len(job.batch_sizes)
+        self.progress = Progress(job.total_steps, config.train.epochs, mean_batch)
         self.unread: tuple[int, steps.Metrics] | None = None
         self.first = True
 
@@ -118,15 +120,17 @@ class _Loop:
         self.step, self.unread = end, (end, metrics)
 
     def compile(self) -> None:
-        """Compiles the chunk of steps and says what it took."""
+        """Compiles the chunks of steps and says what it took."""
         job, begun = self.job, time.monotonic()
-        memory = job.train_chunk.memory_analysis()
+        memory = job.train_chunks[job.batch_sizes[0]].memory_analysis()
         seconds = time.monotonic() - begun
+        last = job.batch_sizes[-1]
+        smaller = f", the last of {last} images compiled apart" if last < job.batch_sizes[0] else ""
         size = f", {mebibytes(memory.temp_size_in_bytes)} of working memory" if memory else ""
         count = job.mesh.devices.size
         self.progress.note(
             f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}, "
-            f"{job.train_size:,} training images, {job.steps_per_epoch:,} steps an epoch; "
+            f"{job.train_size:,} training images, {job.steps_per_epoch:,} steps an epoch{smaller}; "
             f"compiled in {seconds:.1f} s{size}"
         )
 

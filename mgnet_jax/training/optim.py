@@ -11,10 +11,11 @@ def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -
     """The learning rate as a function of the optimiser step, from 0.
 
     Args:
-      optim: the `optim` section of a configuration: schedule "step" (times step_factor every
-        step_epochs; the paper's), "cosine" (to 0 at the end; Loshchilov and Hutter 2017) or
+      optim: the `optim` section of a configuration: schedule "step" (times step_factor at the
+        start of each epoch whose number is a multiple of step_epochs, the number of the first
+        being first_epoch; the paper's), "cosine" (to 0 at the end; Loshchilov and Hutter 2017) or
         "constant"; learning_rate its peak; warmup_epochs of linear warm-up from 0 before it. The
-        drops of "step" count from the start of training, warm-up included.
+        epochs of "step" count from the start of training, warm-up included.
       epochs: length of training.
       steps_per_epoch: optimiser steps of one epoch.
     """
@@ -24,7 +25,7 @@ def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -
         main = optax.cosine_decay_schedule(peak, max(1, total - warmup))
     elif optim["schedule"] == "step":
         every = optim["step_epochs"] * steps_per_epoch
-        drops = range(every, total, every)
+        drops = range(every - optim["first_epoch"] * steps_per_epoch, total, every)
         before = sum(drop <= warmup for drop in drops)
         main = optax.piecewise_constant_schedule(
             peak * optim["step_factor"] ** before,

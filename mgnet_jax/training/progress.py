@@ -71,7 +71,7 @@ class Progress:
 
     total_steps: int
     epochs: float
-    batch_size: int  # images in a step
+    batch_size: float  # images in a step, on average
     interval_s: float = 10.0
     clock: Callable[[], float] = time.monotonic
     stream: TextIO = dataclasses.field(default_factory=lambda: sys.stdout)

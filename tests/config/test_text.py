@@ -14,18 +14,26 @@ def test_only_what_changes_the_result_keeps_a_run_from_going_on(changed: Changed
     old = default()
     same = changed({"log.every_steps": 7, "data.dir": "/x", "model.unroll": 1, "name": "other"})
     assert differences(old, same) == []
-    other = changed({"optim.learning_rate": 0.2, "model.spec": "MgNet[1]-[8]-B^l"})
+    other = changed(
+        {"optim.learning_rate": 0.2, "model.spec": "MgNet[1]-[8]-B^l", "data.std": (0.5,)}
+        | {"data.last_batch": "use", "optim.first_epoch": 1}
+    )
     assert differences(old, other) == [
+        "config.data.last_batch was 'drop' and is now 'use'",
+        "config.data.std was () and is now (0.5,)",
         "config.model.spec was 'MgNet[2,2,2,2]-[256]-B^l' and is now 'MgNet[1]-[8]-B^l'",
         "config.optim.learning_rate was 0.1 and is now 0.2",
+        "config.optim.first_epoch was 0 and is now 1",
     ]
 
 
 def test_a_saved_configuration_comes_back_and_old_ones_get_defaults(changed: Changed) -> None:
     config = changed(
         {"model.spec": "MgNet[1]-[(4,2)]-B^{l,i}", "train.epochs": 7, "data.flip": False}
+        | {"data.name": "cifar10", "data.mean": (0.1, 0.2, 1), "data.std": (0.5, 0.5, 0.25)}
     )
     assert from_json(to_json(config)) == config
+    assert differences(from_json(to_json(config)), config) == []
     assert from_json('{"train.epochs": 7}') == changed({"train.epochs": 7})
     with pytest.raises(ConfigError, match=r"unknown key config.train.gone"):
         from_json('{"train.gone": 7}')

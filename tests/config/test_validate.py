@@ -62,6 +62,20 @@ def test_the_keys_stand_in_the_order_in_which_they_are_printed() -> None:
             "config.train.batch_size=1437 and config.data.validation=10",
         ),
         ({"data.validation": 9}, "config.data.validation=9 must be 0 or at least one"),
+        (
+            {"data.mean": (0.1, 0.2)},
+            "config.data.mean=(0.1, 0.2) must have as many numbers as the images of digits have "
+            "channels, 1, or be ()",
+        ),
+        ({"data.name": "cifar10", "data.std": (0.2,)}, "config.data.std=(0.2,) must have as many"),
+        ({"data.std": (0.0,)}, "config.data.std=(0.0,) must be finite numbers > 0"),
+        ({"data.std": (float("inf"),)}, "config.data.std=(inf,) must be finite numbers > 0"),
+        ({"data.mean": (float("nan"),)}, "config.data.mean=(nan,) must be finite numbers, one a"),
+        ({"data.mean": ("x",)}, "config.data.mean=('x',) must be finite numbers, one a channel"),
+        ({"data.mean": (True,)}, "config.data.mean=(True,) must be finite numbers"),
+        ({"data.mean": 0.5}, "config.data.mean=0.5 must be finite numbers"),
+        ({"data.last_batch": "keep"}, "config.data.last_batch='keep' must be one of 'drop', 'use'"),
+        ({"optim.first_epoch": 2}, "config.optim.first_epoch=2 must be 0 or 1"),
         ({"data.crop_padding": 9}, "config.data.crop_padding=9 is larger than the images"),
         ({"optim.nesterov": True, "optim.momentum": 0.0}, "config.optim.nesterov=True needs"),
         ({"optim.warmup_epochs": 150.0}, "config.optim.warmup_epochs=150.0 must be less than"),
@@ -78,6 +92,34 @@ def test_batches_must_fit_the_devices(changed: Changed) -> None:
     with pytest.raises(ConfigError, match=r"train.batch_size=12 .* times 4 devices.* is 16"):
         validate(config, devices=4)
     validate(config, devices=3)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "parts", "devices", "fix"),
+    [(0, 1, 2, 11), (0, 2, 3, 15), (20, 1, 2, 21), (37, 5, 1, None), (0, 1, 1, None)],
+)
+def test_a_smaller_batch_must_fit_too(
+    changed: Changed, held_out: int, parts: int, devices: int, fix: int | None
+) -> None:
+    """1,437 digits; what the message proposes is valid, and no fewer images held out are."""
+    batch = {"train.batch_size": 30, "train.accumulate": parts, "data.last_batch": "use"}
+
+    def try_with(**data: Any) -> None:
+        validate(changed(batch | {f"data.{k}": v for k, v in data.items()}), devices)
+
+    if fix is None:
+        return try_with(validation=held_out)
+    with pytest.raises(ConfigError) as caught:
+        try_with(validation=held_out)
+    left = (1437 - held_out) % 30
+    assert f"batch of the {left} images left over of {1437 - held_out}" in str(caught.value)
+    assert f"train.accumulate={parts} times {devices} devices" in str(caught.value)
+    assert str(caught.value).endswith(f"config.data.validation={fix}")
+    try_with(validation=fix)
+    try_with(validation=held_out, last_batch="drop")
+    for fewer in range(held_out, fix):
+        with pytest.raises(ConfigError):
+            try_with(validation=fewer)
 
 
 def test_a_missing_key_is_named() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_jax.data.augment import augment, normalise, random_crop, random_flip
-from mgnet_jax.data.pipeline import batch_indices, epoch_order
+from mgnet_jax.data.pipeline import batch_indices, batch_sizes, epoch_order
 
 N, PADDING = 300, 2
 IMAGES = np.random.default_rng(0).integers(1, 256, (N, 5, 4, 3), np.uint8)
@@ -70,6 +70,22 @@ def test_an_epoch_takes_every_image_once(size: int, data: st.DataObject) -> None
     np.testing.assert_array_equal(
         batch_indices(size, batch, seed, start, steps), whole[start : start + steps]
     )
+
+
+@given(st.integers(1, 50), st.data())
+def test_the_images_left_over_make_a_smaller_batch(size: int, data: st.DataObject) -> None:
+    batch = data.draw(st.integers(1, size))
+    seed, epoch = data.draw(st.integers(0, 2**31)), data.draw(st.integers(0, 5))
+    drop, use = (batch_sizes(size, batch, last) for last in ("drop", "use"))
+    assert use[: len(drop)] == drop == [batch] * (size // batch)
+    assert sum(use) == size and len(use) == -(-size // batch)
+    assert all(0 < n < batch for n in use[len(drop) :])
+    steps = range(epoch * len(use), (epoch + 1) * len(use))
+    rows = [batch_indices(size, batch, seed, step, 1, "use")[0] for step in steps]
+    assert [len(row) for row in rows] == use
+    assert sorted(np.concatenate(rows)) == list(range(size))
+    full = batch_indices(size, batch, seed, epoch * len(drop), len(drop))
+    np.testing.assert_array_equal(rows[: len(drop)], full)
 
 
 def test_every_epoch_and_seed_has_an_order_of_its_own() -> None:

@@ -10,6 +10,7 @@ import chex
 import pytest
 from commands import SMALL, command, newest_state, records
 
+from mgnet_jax.data import sources
 from mgnet_jax.models import ModelError
 from mgnet_jax.training import checkpoint, steps
 from mgnet_jax.training.job import Job
@@ -91,6 +92,57 @@ def test_a_broken_off_run_goes_on_to_the_same_result(
     assert command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10") == 0
     assert records(tmp_path) == records(uninterrupted)
     chex.assert_trees_all_equal(newest_state(tmp_path), newest_state(uninterrupted))
+
+
+LEFT_OVER = (  # 1,400 images, 5 batches of 256 and one of 120
+    *("--config.data.last_batch=use", "--config.data.validation=37"),
+    *("--config.train.batch_size=256", "--config.train.accumulate=2", "--config.log.every_steps=4"),
+)
+
+
+def test_a_smaller_batch_ends_every_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped right before a smaller batch and within an epoch, the run ends with the same."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run = (*SMALL, *LEFT_OVER, "--config.checkpoint.every_steps=5", "--config.eval.every_epochs=1")
+    assert command(whole, *run) == 0
+    out = capsys.readouterr().out
+    assert "6 steps an epoch, the last of 120 images compiled apart; compiled in" in out
+    train = [r for r in records(whole) if r["kind"] == "train"]
+    assert [r["step"] for r in train] == [4, 5, 6, 8, 10, 12]
+    assert [r["epoch"] for r in train] == [step / 6 for step in (4, 5, 6, 8, 10, 12)]
+    assert [r["epoch"] for r in records(whole) if r["kind"] == "eval"] == [1, 2]
+
+    train_steps = Job.train_steps
+    for last in (4, 8):  # the steps from there, to 5 and to 10, are the last before the signal
+
+        def steps_and_signal(job: Job, state: Any, begin: int, end: int, last: int = last) -> Any:
+            if begin == last:
+                signal.raise_signal(signal.SIGTERM)
+            return train_steps(job, state, begin, end)
+
+        monkeypatch.setattr(Job, "train_steps", steps_and_signal)
+        assert command(broken, *run) == 128 + signal.SIGTERM
+        monkeypatch.setattr(Job, "train_steps", train_steps)
+    assert command(broken, *run) == 0
+    assert records(broken) == records(whole)
+    chex.assert_trees_all_equal(newest_state(broken), newest_state(whole))
+
+
+def test_a_smaller_batch_that_cannot_be_split_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Published files may be cut: the sizes that validate knows are the full ones."""
+    full = sources.load("digits")
+    few = sources.ImageSet(full.train.images[:100], full.train.labels[:100])
+    cut = sources.DataSet(full.info, few, full.test, full.class_names)
+    monkeypatch.setattr(sources, "load", lambda *_: cut)
+    assert command(tmp_path / "run", *SMALL, *LEFT_OVER, "--config.train.batch_size=32") == 2
+    error = capsys.readouterr().err
+    assert "makes a batch of the 31 images left over of 63" in error
+    assert error.endswith("config.data.validation=40\n")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_signal_saves_the_state(

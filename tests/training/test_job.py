@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import numpy as np
 import pytest
 
@@ -22,8 +23,13 @@ def make_job(**changes: Any) -> Job:
 
 def test_each_call_trains_on_the_images_of_its_steps() -> None:
     job, calls = make_job(**{"seed": 5, "train.accumulate": 2, "log.every_steps": 6}), []
-    job.__dict__["train_chunk"] = lambda *arguments: calls.append(arguments)
-    job.train_steps("the state", 13, 17)
+
+    def chunk(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return "the new state", "its metrics"
+
+    job.__dict__["train_chunks"] = {100: chunk}
+    assert job.train_steps("the state", 13, 17) == ("the new state", "its metrics")
     ((state, images, labels, indices, count, _),) = calls
     assert (state, count) == ("the state", 4)
     assert indices.shape == (6, 2, 50)
@@ -33,6 +39,83 @@ def test_each_call_trains_on_the_images_of_its_steps() -> None:
     digits = sources.load("digits").train
     np.testing.assert_array_equal(images, digits.images)
     np.testing.assert_array_equal(labels, digits.labels)
+
+
+def test_a_smaller_batch_is_a_call_of_its_own() -> None:
+    job = make_job(
+        **{"data.validation": 37, "train.batch_size": 300, "log.every_steps": 3}
+        | {"data.last_batch": "use", "train.accumulate": 2}
+    )
+    assert job.batch_sizes == [300] * 4 + [200]
+    assert (job.steps_per_epoch, job.total_steps) == (5, 15)
+    calls: list[Any] = []
+
+    def chunk(state: int, *arguments: Any) -> Any:
+        indices, count = np.asarray(arguments[2]), arguments[3]
+        calls.append(indices[:count].reshape(count, -1))
+        assert indices.shape[:2] == (3, 2)
+        return state + count, count
+
+    job.__dict__["train_chunks"] = {300: chunk, 200: chunk}
+    ends, state = [0], 0
+    while ends[-1] < job.total_steps:
+        ends.append(job.next_stop(ends[-1]))
+        state, metrics = job.train_steps(state, ends[-2], ends[-1])
+        assert (state, metrics) == (ends[-1], ends[-1] - ends[-2])
+    assert ends == [0, 3, 5, 6, 9, 10, 12, 15]
+    shapes = [call.shape for call in calls]
+    epochs = [(3, 300), (1, 300), (1, 200)], [(1, 300), (3, 300), (1, 200)]
+    assert shapes == [*epochs[0], *epochs[1], (2, 300), (2, 300), (1, 200)]
+    for epoch in np.split(np.concatenate([call.ravel() for call in calls]), 3):
+        assert sorted(epoch) == list(range(1400))
+    # from a checkpoint before the smaller batch, it alone
+    job.train_steps(0, 14, 15)
+    np.testing.assert_array_equal(calls[-1], calls[-2])
+
+
+def test_a_smaller_batch_is_trained_on() -> None:
+    """Two compiled calls, and metrics of all images; without it the epoch is as it always was."""
+    jobs = {
+        last: make_job(
+            **{
+                "data.last_batch": last,
+                "data.validation": 37,
+                "train.batch_size": 256,
+                "log.every_steps": 9,
+            }
+        )
+        for last in ("drop", "use")
+    }
+    ends = {}
+    for last, job in jobs.items():
+        state, metrics = job.train_steps(job.initial_state(), 0, job.next_stop(0))
+        ends[last] = state
+        assert int(state.step) == job.steps_per_epoch == {"drop": 5, "use": 6}[last]
+        assert int(metrics.count) == {"drop": 1280, "use": 1400}[last]
+        assert set(job.train_chunks) == {"drop": {256}, "use": {256, 120}}[last]
+    before, _ = jobs["use"].train_steps(jobs["use"].initial_state(), 0, 5)
+    chex.assert_trees_all_equal(before.params, ends["drop"].params)
+    after, metrics = jobs["use"].train_steps(before, 5, 6)
+    assert int(metrics.count) == 120
+    chex.assert_trees_all_equal(after, ends["use"])
+
+
+def test_the_scale_is_the_sets_own_or_the_configurations() -> None:
+    """Of the same images, what is trained on and what is scored depends on it."""
+
+    def scored(**changes: Any) -> float:
+        job = make_job(**changes)
+        return job.score(job.initial_state())["test_loss"]
+
+    def trained(**changes: Any) -> float:
+        job = make_job(**changes)
+        return job.train_steps(job.initial_state(), 0, 1)[1].summary()["loss"]
+
+    own, info = scored(), sources.INFO["digits"]
+    assert scored(**{"data.mean": info.mean, "data.std": info.std}) == own
+    assert scored(**{"data.mean": (0.9,)}) != own
+    assert scored(**{"data.std": (1,)}) != own
+    assert trained(**{"data.std": (1,)}) != trained()
 
 
 def test_calls_end_at_records_epochs_and_checkpoints() -> None:
@@ -70,6 +153,8 @@ def test_a_set_with_fewer_images_than_a_batch_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(sources, "load", lambda *_: small)
     with pytest.raises(ConfigError, match=r"config.train.batch_size=100 is more than the 50"):
         make_job()
+    use = {"train.batch_size": 20, "data.last_batch": "use", "data.validation": 11}
+    assert make_job(**use).batch_sizes == [20, 19]
 
 
 def test_learning_rates_are_the_schedules() -> None:

@@ -94,6 +94,15 @@ def test_the_papers_schedule_divides_by_10_every_30_epochs() -> None:
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_step_is_the_published_scripts_rule_for_either_first_epoch(first: int, every: int) -> None:
+    """The rate of an epoch is rate * factor ** (number of the epoch // step_epochs)."""
+    values = rates(6, 4, step_epochs=every, first_epoch=first, step_factor=0.5, learning_rate=1.0)
+    numbers = np.arange(6) + first
+    np.testing.assert_allclose(values, np.repeat(0.5 ** (numbers // every), 4), rtol=1e-6)
+
+
 def test_step_drops_count_from_the_start_also_with_warm_up() -> None:
     values = rates(6, 10, step_epochs=2, warmup_epochs=3.0, learning_rate=1.0)
     np.testing.assert_allclose(values[:30], np.arange(30) / 30, atol=1e-6)

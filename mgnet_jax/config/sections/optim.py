@@ -5,16 +5,29 @@ from ml_collections import ConfigDict
 from mgnet_jax.config.key import INFINITY, ConfigError, Key, at_least, choice, within
 
 KEYS = {
-    "optim.learning_rate": within(0, INFINITY, 0.1, "peak learning rate"),
-    "optim.momentum": within(0, 1, 0.9, "momentum"),
+    "optim.learning_rate": within(0, INFINITY, 0.1, "learning rate, at its peak"),
+    "optim.momentum": within(0, 1, 0.9, "part of the last step that the next one keeps"),
     "optim.nesterov": Key(False, "Nesterov's momentum"),
     "optim.weight_decay": within(0, INFINITY, 5e-4, "added to the gradient, times the weight"),
     "optim.decay_mask": choice(
         "all", ("all", "kernels"), "what decays: all as in PyTorch, or not batch norms and biases"
     ),
-    "optim.schedule": choice("step", ("step", "cosine", "constant"), "of the learning rate"),
-    "optim.step_epochs": at_least(1, 30, "epochs between drops, schedule 'step'"),
-    "optim.step_factor": within(0, 1, 0.1, "of a drop, schedule 'step'"),
+    "optim.schedule": choice(
+        "step",
+        ("step", "cosine", "constant"),
+        "of the learning rate: drops, to 0 as a cosine, none",
+    ),
+    "optim.step_epochs": at_least(
+        1, 30, "'step' lowers the rate in every epoch whose number is a multiple of this"
+    ),
+    "optim.step_factor": within(0, 1, 0.1, "what 'step' multiplies the rate by at each drop"),
+    "optim.first_epoch": Key(
+        0,
+        "number of the first epoch, for 'step'; with 1, as in the published script, drops come an "
+        "epoch earlier",
+        lambda v: v in (0, 1),
+        "0 or 1",
+    ),
     "optim.warmup_epochs": within(0, INFINITY, 0.0, "epochs of linear warm-up, any schedule"),
 }
 

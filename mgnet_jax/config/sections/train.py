@@ -3,9 +3,10 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, at_least, within
+from mgnet_jax.data import sources
 
 KEYS = {
-    "train.epochs": at_least(1, 150, "epochs"),
+    "train.epochs": at_least(1, 150, "times through the training images"),
     "train.batch_size": at_least(1, 128, "images of one optimiser step, over all devices"),
     "train.accumulate": at_least(
         1, 1, "parts of a batch whose gradients are averaged one after the other, to save memory"
@@ -16,11 +17,36 @@ KEYS = {
 
 
 def check(config: ConfigDict, devices: int) -> None:
-    """Raises ConfigError if a batch cannot be split into its parts over the devices."""
+    """Raises ConfigError if batches cannot be split into their parts over the devices."""
     batch, parts = config.train.batch_size, config.train.accumulate
     if batch % (parts * devices):
         raise ConfigError(
             f"config.train.batch_size={batch} must be divisible by config.train.accumulate={parts} "
             f"times {devices} devices; the nearest is "
             f"{max(1, round(batch / (parts * devices))) * parts * devices}"
+        )
+    check_last_batch(
+        config, sources.INFO[config.data.name].train_size - config.data.validation, devices
+    )
+
+
+def check_last_batch(config: ConfigDict, train_size: int, devices: int) -> None:
+    """Raises ConfigError if an epoch's smaller batch cannot be split as the others are.
+
+    Args:
+      config: one whose other batches can be.
+      train_size: images trained on; the files may hold fewer than were published.
+      devices: devices that a batch is split over.
+    """
+    held_out, parts = config.data.validation, config.train.accumulate
+    left, rest = train_size % config.train.batch_size, train_size % (parts * devices)
+    if config.data.last_batch == "use" and rest:
+        held_out += rest
+        while held_out < sources.INFO[config.data.name].num_classes:
+            held_out += parts * devices
+        raise ConfigError(
+            f"config.data.last_batch='use' makes a batch of the {left} images left over of "
+            f"{train_size}, which must be divisible by config.train.accumulate={parts} times "
+            f"{devices} devices; set config.data.last_batch='drop' or, to hold images out, "
+            f"config.data.validation={held_out}"
         )

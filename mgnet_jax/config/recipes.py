@@ -1,0 +1,64 @@
+"""Recipes of training, each written once for all data sets, and presets of the paper's tables.
+
+A recipe is what a preset says besides its data and its network: {"section.key": value}.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+PAPER: dict[str, Any] = {
+    "model.initializer": "kaiming",
+    "train.epochs": 150,
+    "train.batch_size": 128,
+    "optim.learning_rate": 0.1,
+    "optim.momentum": 0.9,
+    "optim.weight_decay": 5e-4,
+    "optim.schedule": "step",
+    "optim.step_epochs": 30,
+    "optim.step_factor": 0.1,
+}
+"""The paper's: 150 epochs of batches of 128, rate 0.1 divided by 10 every 30 epochs."""
+
+SCRIPT: dict[str, Any] = PAPER | {
+    "data.last_batch": "use",
+    "model.initializer": "pytorch",
+    "train.epochs": 300,
+    "optim.step_epochs": 50,
+    "optim.first_epoch": 1,
+}
+"""The published script's: PyTorch's initial weights, 300 epochs counted from 1, drops every 50."""
+
+SHORT: dict[str, Any] = PAPER | {
+    "train.epochs": 10,
+    "optim.nesterov": True,
+    "optim.schedule": "cosine",
+    "optim.warmup_epochs": 1.0,
+}
+"""Ours for CPUs: few epochs, Nesterov's momentum, a cosine after an epoch of warm-up."""
+
+
+def rows(table: int, recipe: Mapping[str, Any], specs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Presets of rows of one of the paper's tables, `table<n>-<network>`, see `network_name`.
+
+    Args:
+      table: its number.
+      recipe: all that a preset says but its name and its network; "data.name" is among it.
+      specs: the networks, by their names in the paper.
+    """
+    presets = {}
+    for spec in specs:
+        preset = f"table{table}-{network_name(spec)}"
+        presets[preset] = {**recipe, "name": f"{recipe['data.name']}-{preset}", "model.spec": spec}
+    return presets
+
+
+def network_name(spec: str) -> str:
+    """A network's name without what shells and folders mind.
+
+    Words are lower case; `^`, braces and closing brackets go, opening brackets and `@` are a dash,
+    ` * ` is x: of a ResNet18 with `-A^l-B^{l,i}@table3` it leaves `resnet18-Al-Bli-table3`.
+    """
+    name = re.sub("[A-Z][A-Za-z]{2,}", lambda word: word[0].lower(), spec)
+    name = name.replace("{l,i}", "li").replace("pre-act ", "preact-").replace(" * ", "x")
+    return re.sub(r"[-\[(@]+", "-", re.sub(r"[\^\])]", "", name))
