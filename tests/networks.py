@@ -49,7 +49,13 @@ def images_and_variables(
     return jnp.asarray(images), jax.tree.map(jnp.asarray, variables)
 
 
-def outcome(model: Network, images: jax.Array, variables: Any, train: bool) -> Any:
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""XLA's options for small networks, which otherwise take much longer to compile than to run."""
+
+
+def outcome(
+    model: Network, images: jax.Array, variables: Any, train: bool, quick: bool = False
+) -> Any:
     """Logits, gradients of all parameters, and new batch statistics."""
 
     def loss(params: Any) -> Any:
@@ -63,7 +69,8 @@ def outcome(model: Network, images: jax.Array, variables: Any, train: bool) -> A
         weights = jnp.arange(logits.size).reshape(logits.shape)
         return jnp.sum(jnp.sin(logits) * weights), (logits, new.get("batch_stats", {}))
 
-    grads, (logits, stats) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    gradient = jax.jit(jax.grad(loss, has_aux=True), compiler_options=QUICK if quick else None)
+    grads, (logits, stats) = gradient(variables["params"])
     return {"logits": logits, "grads": grads, "batch_stats": stats}
 
 

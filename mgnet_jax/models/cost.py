@@ -70,11 +70,12 @@ def count(model: Network, image_shape: Shape) -> Costs:
     )[1]["intermediates"]
     program = jax.make_jaxpr(lambda v, x: plain.apply(v, x))(variables, image).jaxpr
     names = tuple(variables["params"])
-    order = {_part(equation, names): None for equation in program.eqns}
+    seen = (_part(equation, names) for equation in program.eqns)
+    order = [*dict.fromkeys([*(name for name in seen if name), *names])]
     macs, used = _walk(program, [True], "", names)
     used = jax.tree.unflatten(jax.tree.structure((variables, image)), used)[0]["params"]
     parts, details = [], model.details
-    for name in (name for name in order if name):
+    for name in order:
         leaves = jax.tree.leaves(variables["params"][name])
         idle = [x for x, u in zip(leaves, jax.tree.leaves(used[name]), strict=True) if not u]
         parts.append(

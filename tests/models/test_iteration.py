@@ -96,7 +96,7 @@ def test_K_and_sKs_are_mgnet_bit_for_bit(form: str) -> None:
     results = []
     for model in models:
         images, variables = images_and_variables(model)
-        results.append((variables, outcome(model, images, variables, True)))
+        results.append((variables, outcome(model, images, variables, True, quick=True)))
     chex.assert_trees_all_equal(*results)
 
 
@@ -156,7 +156,10 @@ def test_a_shared_kernels_gradient_is_the_sum_of_the_unshared_ones(
     images, variables = images_and_variables(shared, jnp.float64)
     shapes = jax.eval_shape(unshared.init, jax.random.key(0), images)
     copied = jax.tree.map(lambda x, s: jnp.broadcast_to(x, s.shape), variables, shapes)
-    a, b = outcome(shared, images, variables, True), outcome(unshared, images, copied, True)
+    a, b = (
+        outcome(shared, images, variables, True, quick=True),
+        outcome(unshared, images, copied, True, quick=True),
+    )
     for level in ("level1", "level2"):
         for kernel in kernels:
             b["grads"][level][kernel] = b["grads"][level][kernel].sum(0)
@@ -170,8 +173,8 @@ LOOPS = [name for name in SMALL.values() if name not in ("AlexNet", "VGG19")]
 def test_scanned_is_straight_line(name: str) -> None:
     loop = mgnet_jax.create(name, 3, unroll=1)
     images, variables = images_and_variables(loop)
-    scanned = outcome(loop, images, variables, True)
-    straight = outcome(loop.clone(unroll=100), images, variables, True)
+    scanned = outcome(loop, images, variables, True, quick=True)
+    straight = outcome(loop.clone(unroll=100), images, variables, True, quick=True)
     assert largest_difference(scanned["logits"], straight["logits"]) <= 1e-5
     # a gradient can hang on a ReLU whose argument rounds to the other side of 0
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(straight["grads"]))
@@ -202,7 +205,9 @@ def test_a_new_step_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -
     assert after.parameters == before.parameters + 5
     assert after.macs == before.macs
     images, variables = images_and_variables(model)
-    assert outcome(model, images, variables, True)["grads"]["level2"]["step"]["w"].shape == (3,)
+    assert outcome(model, images, variables, True, quick=True)["grads"]["level2"]["step"][
+        "w"
+    ].shape == (3,)
 
 
 def test_the_spec_says_what_is_shared() -> None:
