@@ -12,6 +12,7 @@ import re
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
@@ -132,7 +133,7 @@ def local_response_norm(x: Array, size: int = 5) -> Array:
     half = size // 2
     squares = lax.reduce_window(
         jnp.square(x),
-        jnp.zeros((), x.dtype),
+        np.zeros((), x.dtype),  # a traced zero would have no gradient
         lax.add,
         (1, 1, 1, size),
         (1, 1, 1, 1),

@@ -87,9 +87,9 @@ def _one_batch(arguments: Any, axes: Any, *, stride: int, padding: int) -> tuple
 
 
 def _abstract(x: Any, kernel: Any, *, stride: int, padding: int) -> Any:
-    arrays = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, kernel))
-    out = jax.eval_shape(partial(_plain_conv, stride=stride, padding=padding), *arrays)
-    return jax.core.ShapedArray(out.shape, out.dtype)
+    size, _, _, c_out = kernel.shape
+    grid = [max(0, (n + 2 * padding - size) // stride + 1) for n in x.shape[1:3]]
+    return jax.core.ShapedArray((x.shape[0], *grid, c_out), x.dtype)
 
 
 _conv_p = Primitive("conv_with_gradients_for_loops")

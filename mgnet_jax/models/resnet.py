@@ -73,7 +73,10 @@ class Grid(nn.Module):
 
 
 class Enter(nn.Module):
-    """How a grid hands over to the next: r of the finer grid to r, and the blocks that this was."""
+    """How a grid hands over to the next: r of the finer grid to r, and the blocks that this was.
+
+    With `project_first` a pre-act ResNet's first block is r' = R s(r), r <- r' + A s(B r').
+    """
 
     scheme: Scheme
     c: int

@@ -1,0 +1,1 @@
+"""Every family of networks against PyTorch, in float64; needs torch and torchvision."""
