@@ -13,6 +13,11 @@ STARTED = time.monotonic()  # before the imports, which take seconds
 
 import hashlib
 import os
+
+# XLA's log; its errors come as exceptions, and jaxlib 0.10 fills the screen when it takes a program
+# for a CPU from the cache
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import platform
 import re
 import signal

@@ -104,7 +104,7 @@ def test_every_folder_is_a_package() -> None:
     assert len(folders) >= 7
 
 
-FAMILY = re.compile(r"MgNet|DataFeature|Pre_?Act|ResNet|WRN|AlexNet|VGG")
+FAMILY = re.compile(r"MgNet|DataFeature|[Pp]re[-_ ]?[Aa]ct|ResNet|WRN|AlexNet|VGG")
 
 
 def words(tree: ast.Module) -> Iterator[str]:

@@ -1,8 +1,7 @@
 """What a run is: every key with its default and its meaning, and `validate`.
 
 A file in configs/ starts from `default()`, or from presets made of `recipes`, and changes what it
-needs. `validate`
-checks a whole configuration before any work starts.
+needs. `validate` checks a whole configuration before any work starts.
 """
 
 from mgnet_jax.config import recipes

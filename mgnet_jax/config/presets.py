@@ -21,7 +21,8 @@ def from_preset(presets: Mapping[str, Mapping[str, Any]], preset: str) -> Config
       ConfigError: there is no such preset, or it has an unknown key.
     """
     if preset not in presets:
-        near = difflib.get_close_matches(preset, presets, 1)
+        group = any(name.startswith(f"{preset}-") for name in presets)
+        near = [] if group else difflib.get_close_matches(preset, presets, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"unknown preset {preset!r}; {hint}there are {listing(presets, preset)}")
     for name in presets[preset]:

@@ -3,9 +3,10 @@
 A recipe is what a preset says besides its data and its network: {"section.key": value}.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from mgnet_jax.models import file_name
 
 PAPER: dict[str, Any] = {
     "model.initializer": "kaiming",
@@ -39,7 +40,7 @@ SHORT: dict[str, Any] = PAPER | {
 
 
 def rows(table: int, recipe: Mapping[str, Any], specs: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Presets of rows of one of the paper's tables, `table<n>-<network>`, see `network_name`.
+    """Presets of rows of one of the paper's tables, `table<n>-<network>`, see `models.file_name`.
 
     Args:
       table: its number.
@@ -48,17 +49,6 @@ def rows(table: int, recipe: Mapping[str, Any], specs: Iterable[str]) -> dict[st
     """
     presets = {}
     for spec in specs:
-        preset = f"table{table}-{network_name(spec)}"
+        preset = f"table{table}-{file_name(spec)}"
         presets[preset] = {**recipe, "name": f"{recipe['data.name']}-{preset}", "model.spec": spec}
     return presets
-
-
-def network_name(spec: str) -> str:
-    """A network's name without what shells and folders mind.
-
-    Words are lower case; `^`, braces and closing brackets go, opening brackets and `@` are a dash,
-    ` * ` is x: of a ResNet18 with `-A^l-B^{l,i}@table3` it leaves `resnet18-Al-Bli-table3`.
-    """
-    name = re.sub("[A-Z][A-Za-z]{2,}", lambda word: word[0].lower(), spec)
-    name = name.replace("{l,i}", "li").replace("pre-act ", "preact-").replace(" * ", "x")
-    return re.sub(r"[-\[(@]+", "-", re.sub(r"[\^\])]", "", name))

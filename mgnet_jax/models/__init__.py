@@ -3,7 +3,7 @@
 from mgnet_jax.models.cost import Costs, Part, count, kept_bytes
 from mgnet_jax.models.features import features
 from mgnet_jax.models.network import CHOICES, Network
-from mgnet_jax.models.notation import ModelError, Spec, SpecError
+from mgnet_jax.models.notation import ModelError, Spec, SpecError, file_name
 from mgnet_jax.models.registry import create, parse
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "create",
     "features",
+    "file_name",
     "kept_bytes",
     "parse",
 ]

@@ -27,7 +27,7 @@ from mgnet_jax.models.layers import (
     max_pool,
 )
 from mgnet_jax.models.network import Network
-from mgnet_jax.models.notation import Reader, Spec
+from mgnet_jax.models.notation import Reader, Spec, SpecError
 
 CONVOLUTIONS = {
     "cifar": (
@@ -151,6 +151,10 @@ class AlexNetSpec(Spec):
     network: ClassVar[Any] = AlexNet
 
     variant: str = ""
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("", "torchvision"):
+            raise SpecError(f"variant={self.variant!r} is not one of '', 'torchvision'")
 
     @classmethod
     def read(cls, reader: Reader) -> Self:

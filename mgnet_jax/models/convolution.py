@@ -12,6 +12,8 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from mgnet_jax.models.notation import ModelError
+
 ALGORITHMS = ("auto", "xla")
 
 
@@ -34,9 +36,17 @@ def conv(
     kernel only outside loops: in `lax.scan` they fall back to a naive one. So the same sums are
     written in that layout to begin with (docs/decisions.md). With "xla", and on accelerators, they
     are XLA's own. Both can be differentiated in forward and in reverse mode, and again.
+
+    Raises:
+      ModelError: the padded grid is smaller than the kernel.
     """
     padding = kernel.shape[0] // 2 if padding is None else padding
     kernel = kernel.astype(x.dtype)
+    if min(x.shape[1:3]) + 2 * padding < kernel.shape[0]:
+        raise ModelError(
+            f"a grid of {x.shape[1]}x{x.shape[2]} is too small for a kernel of {kernel.shape[0]}x"
+            f"{kernel.shape[1]} with a padding of {padding}: take larger images, or another network"
+        )
     if algorithm == "xla" or groups > 1 or jax.default_backend() != "cpu":
         return _plain_conv(x, kernel, stride=stride, padding=padding, groups=groups)
     return _conv_p.bind(x, kernel, stride=stride, padding=padding)

@@ -25,7 +25,8 @@ class Part:
     Attributes:
       name: as in the parameter tree.
       detail: what it does, for people.
-      output: shape of its (first) output for one image, (height, width, channels) or (classes,).
+      output: shape of its (first) output for one image, (height, width, channels) or (classes,);
+        () for a parameter of the network itself.
       parameters: trainable numbers.
       unused: those of them that have no effect on the logits, and so never a gradient.
       macs: multiply-adds of its convolutions and linear maps, forward, for one image. Batch norm,
@@ -82,7 +83,7 @@ def count(model: Network, image_shape: Shape) -> Costs:
             Part(
                 name=name,
                 detail=details.get(name, ""),
-                output=jax.tree.leaves(outputs[name]["__call__"][0])[0].shape[1:],
+                output=_output_shape(outputs.get(name, {})),
                 parameters=sum(x.size for x in leaves),
                 unused=sum(x.size for x in idle),
                 macs=macs[name],
@@ -116,6 +117,13 @@ def kept_bytes(model: Network, image_shape: Shape, batch: int) -> int:
     given = set(jaxpr.invars)
     kept = {v for v in jaxpr.outvars if not hasattr(v, "val") and v not in given}
     return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)
+
+
+def _output_shape(outputs: Any) -> tuple[int, ...]:
+    """The shape of a part's first output; () of what is not called, as a parameter of the whole."""
+    if "__call__" not in outputs:
+        return ()
+    return tuple(jax.tree.leaves(outputs["__call__"][0])[0].shape[1:])
 
 
 def _abstract(model: Network, image_shape: Shape, batch: int) -> tuple[Any, Any]:

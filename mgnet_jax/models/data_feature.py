@@ -39,7 +39,7 @@ class DataFeatureSpec(Grids):
     """
 
     begins: ClassVar[re.Pattern[str]] = re.compile(r"(DataFeature|DFI)\b|A\s*=")
-    example: ClassVar[str] = "DataFeature(K,sKs)[2,2,2,2]-[64,128,256,512]-B^{l,i}"
+    example: ClassVar[str] = "A=A^l * σ, B=σ∘B^{l,i} * or DataFeature(Ks,sK)[2,2]-[16]-B^l"
 
     nu: tuple[int, ...] = NU
     channels: tuple[Channels, ...] = CHANNELS
@@ -72,7 +72,8 @@ class DataFeatureSpec(Grids):
     def read(cls, reader: Reader) -> Self:
         """Reads `DataFeature(K,sKs)[2,2]-[8]-B^l` or Table 1's `A=A^l * σ, B=σ∘B^{l,i} *`.
 
-        The short form may end after its forms, and Table 1's may go on with `, [2,2]-[8]`.
+        The short form may end after its forms or its channels, and Table 1's may go on with
+        `, [2,2]-[8]`.
         """
         if reader.match(_SHORT) is None:
             return cls._read_words(reader)
@@ -84,8 +85,8 @@ class DataFeatureSpec(Grids):
         if reader.at_end():
             return cls(A=A, B=B)
         nu, channels = reader.grids("'[' and the smoothing steps of each grid", pairs=True)
-        reader.expect("-", "'-' and B^l or B^{l,i}")
-        return cls(nu, channels, reader.sharing("B"), A, B)
+        share_B = reader.accept("-") and reader.sharing("B")
+        return cls(nu, channels, share_B, A, B)
 
     @classmethod
     def _read_words(cls, reader: Reader) -> Self:

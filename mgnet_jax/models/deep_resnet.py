@@ -21,8 +21,8 @@ from flax import linen as nn
 from mgnet_jax.models.iteration import record, repeat
 from mgnet_jax.models.layers import Array, Compute, Head, Stem
 from mgnet_jax.models.network import Network
-from mgnet_jax.models.notation import Reader, Spec, SpecError
-from mgnet_jax.models.resnet import DEPTHS, PRE_ACT
+from mgnet_jax.models.notation import Reader, Spec, SpecError, counts, several
+from mgnet_jax.models.resnet import PRE_ACT
 
 IMAGENET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
 MISPRINTS = {(28, 2), (40, 2)}  # Table 4 prints the count of WRN-28-10 beside these
@@ -111,7 +111,7 @@ class DeepResNet(Network):
         words = {"stem": "conv", "bn": "BN, ReLU", "head": "average, linear"}
         for level, (shape, count) in enumerate(self.spec.stages(self.stem)[0], 1):
             kernels = ", ".join(f"{size}x{size}" for size, _ in shape.kernels)
-            words[f"level{level}"] = f"{count} blocks of {kernels}"
+            words[f"level{level}"] = f"{several(count, 'block')} of {kernels}"
         return words
 
     @nn.compact
@@ -156,6 +156,14 @@ class DeepSpec(Spec):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        self.set(depth=counts("depth", [self.depth])[0], k=counts("k", [self.k])[0])
+        self.set(pre_act=bool(self.pre_act), wide=bool(self.wide), dropout=float(self.dropout))
+        if self.wide and not self.pre_act:
+            raise SpecError("wide=True needs pre_act=True: blocks of WRN-d-k are pre-activated")
+        if self.k > 1 and self.pre_act and not self.wide:
+            raise SpecError(f"k={self.k} is for wide networks and for bottlenecks without pre_act")
+        if self.dropout and not self.wide:
+            raise SpecError(f"dropout={self.dropout} is for wide networks; bottlenecks have none")
         if self.wide:
             if self.depth % 6 != 4 or self.depth < 10:
                 raise SpecError(
@@ -182,15 +190,15 @@ class DeepSpec(Spec):
             return [(shape, n) for shape in shapes], 16
         small = self.pre_act and self.depth % 9 == 2
         if small and (stem == "cifar" or self.depth not in IMAGENET_BLOCKS):
-            counts, strided, first = [(self.depth - 2) // 9] * 3, 0, 16
+            blocks, strided, first = [(self.depth - 2) // 9] * 3, 0, 16
         else:
-            counts, strided, first = [*IMAGENET_BLOCKS[self.depth]], 1, 64
-        inner = [first * 2**level for level in range(len(counts))]
+            blocks, strided, first = [*IMAGENET_BLOCKS[self.depth]], 1, 64
+        inner = [first * 2**level for level in range(len(blocks))]
         shapes = [
             Shape(((1, c * self.k), (3, c * self.k), (1, 4 * c)), strided, self.pre_act)
             for c in inner
         ]
-        return list(zip(shapes, counts, strict=True)), first
+        return list(zip(shapes, blocks, strict=True)), first
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -202,9 +210,10 @@ class DeepSpec(Spec):
         reader.skip_space()
         place = reader.place
         depth = reader.number("layers")
-        if depth not in DEPTHS and not reader.at_end():
+        spec = _at(reader, place, lambda: cls(depth, pre_act=pre_act))
+        if not reader.at_end():
             reader.fail("the end: A and B are shared in ResNet18, 34 and ResNet[nu]-[channels]")
-        return _at(reader, place, lambda: cls(depth, pre_act=pre_act))
+        return spec
 
     @classmethod
     def _read_wide(cls, reader: Reader) -> Self:
@@ -215,13 +224,13 @@ class DeepSpec(Spec):
         printed = reader.accept("*", "×")
         if not printed:
             reader.expect("-", "'-' or '*' and the widening factor")
-        k = reader.number("widening factor")
+        k = reader.number("channel multiples")
         dropout = 0.0
         if reader.accept("-dropout"):
             reader.accept("=")
             dropout = float(reader.match(re.compile(r"0?\.\d+")) or reader.fail("a probability"))
-        if depth in IMAGENET_BLOCKS and not dropout:
-            return cls(depth, k)
+        if depth in IMAGENET_BLOCKS:
+            return _at(reader, place, lambda: cls(depth, k, dropout=dropout))
         if printed and (depth, k) in MISPRINTS:
             spec = _at(reader, place, lambda: cls(28, 10, True, True, dropout))
             spec.set(
@@ -235,7 +244,7 @@ class DeepSpec(Spec):
     def canonical(self) -> str:
         """`pre-act ResNet1001`, `WRN-28-10`."""
         if self.wide or self.k > 1:
-            dropout = f"-dropout{self.dropout:g}" if self.dropout else ""
+            dropout = f"-dropout{self.dropout:.10f}".rstrip("0") if self.dropout else ""
             return f"WRN-{self.depth}-{self.k}{dropout}"
         return f"{'pre-act ' if self.pre_act else ''}ResNet{self.depth}"
 

@@ -28,9 +28,10 @@ def features(
       {"level1": {"u": ..., "r": ..., "f": ...}, ...}, as far as a family has them:
 
       u: features u^{l,i} for i = 0 .. nu (before the first step, and after each), (nu + 1, N, H, W,
-        c_u). For a pre-act ResNet what its residuals imply, from 0 on the grid's entry.
+        c_u). For a pre-act ResNet with A^l what its residuals imply, from 0 on the grid's entry.
       r: residuals r^{l,i} likewise, (nu + 1, N, H, W, c_f); nu of them on a coarsest grid with a
-        nonlinear A, which has no batch norms for the last one.
+        nonlinear A, which has no batch norms for the last one. In a ResNet the block that halves a
+        grid is its hand-over, so that nu blocks have nu residuals there.
       f: the data f^l, (N, H, W, c_f), in the dual form computed for this.
       x: of the other networks, the features after each block of a stage, (blocks, N, H, W, c).
 

@@ -114,7 +114,8 @@ class Scheme:
     Attributes:
       A, B: the maps.
       share_A, share_B: one kernel a grid (True), or one a step.
-      step: what a step does, and in which state it lives.
+      form: the state, "dual" (r) or "direct" (u).
+      residual_step, feature_step: what a step does in either; see `Step`.
       sign: the residual's update is r <- r + sign A d.
       rectified: that is followed by ReLU.
     """
@@ -123,9 +124,16 @@ class Scheme:
     B: Map
     share_A: bool = True
     share_B: bool = True
-    step: type[Step] = ResidualStep
+    form: str = "dual"
+    residual_step: type[Step] = ResidualStep
+    feature_step: type[Step] = FeatureStep
     sign: int = -1
     rectified: bool = False
+
+    @property
+    def step(self) -> type[Step]:
+        """The step in the state that is asked for."""
+        return self.residual_step if self.form == "dual" else self.feature_step
 
     def update(self, r: Array, Ad: Array) -> Array:
         """The new residual."""

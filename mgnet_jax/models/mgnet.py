@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.iteration import FeatureStep, Level, Map, ResidualStep, Restrict, Scheme
+from mgnet_jax.models.iteration import Level, Map, Restrict, Scheme
 from mgnet_jax.models.layers import Array, Head, Stem
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.notation import (
@@ -18,6 +18,7 @@ from mgnet_jax.models.notation import (
     list_text,
     pairs,
     same_length,
+    several,
     sharing_text,
 )
 
@@ -39,8 +40,7 @@ class MgNet(Network):
     def forward(self, images: Array, train: bool) -> Array:
         """The network itself: Algorithm 2, and 3 for other A and B."""
         spec, compute = self.spec, self.compute
-        step = {"dual": ResidualStep, "direct": FeatureStep}[self.computed_form]
-        scheme = dataclasses.replace(spec.scheme, step=step)
+        scheme = dataclasses.replace(spec.scheme, form=self.computed_form)
         c_u, c_f = spec.channels[0]
         r = Stem(self.stem, c_f, compute=compute, name="stem")(images, train)
         u = jnp.zeros((*r.shape[:-1], c_u), r.dtype)
@@ -85,7 +85,7 @@ class Grids(Spec):
         B = "shared" if self.share_B else "per step"
         words = {"stem": "conv, BN, ReLU", "head": "average, linear"}
         for level, nu in enumerate(self.nu, 1):
-            words[f"level{level}"] = f"{nu} steps, A shared, B {B}"
+            words[f"level{level}"] = f"{several(nu, 'step')}, A shared, B {B}"
             words[f"restrict{level}"] = "Pi and R, 3x3/2"
         return words
 

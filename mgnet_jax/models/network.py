@@ -42,8 +42,8 @@ class Network(nn.Module):
       dtype: type of the activations: "float32", "bfloat16" or "float64". Parameters, batch
         statistics and logits are float32 (float64 for "float64").
       initializer: "kaiming" (the paper's) or "pytorch" (the published script's).
-      convolution: "auto", or "xla" for XLA's own, which on CPUs is slower in loops and can be
-        differentiated in forward mode.
+      convolution: "auto", or "xla" for XLA's own, whose gradients are slow in loops on CPUs. Both
+        can be differentiated in forward and in reverse mode; `jax.shard_map` on CPUs takes "xla".
     """
 
     spec: Any
@@ -98,7 +98,16 @@ class Network(nn.Module):
         param_dtype = jnp.float64 if self.dtype == "float64" else jnp.float32
         return Compute(self.initializer, param_dtype, self.unroll, self.remat, self.convolution)
 
+    def check_form(self) -> None:
+        """Raises ModelError if there is no such form."""
+        if self.form not in ("auto", *self.forms):
+            raise ModelError(
+                f"form={self.form!r} is not there for {self.spec}: {self.why_not}; "
+                f"leave form='auto'"
+            )
+
     def _check(self, images: Any) -> None:
+        self.check_form()
         if not hasattr(images, "ndim") or not hasattr(images, "dtype"):
             raise ModelError(
                 f"images must be an array (N, height, width, channels), not {type(images).__name__}"
@@ -138,12 +147,8 @@ def build(spec: Spec, **options: Any) -> Network:
     """
     flax_own = {key: options.pop(key) for key in ("name", "parent") if key in options}
     checked = {key: _checked(key, value) for key, value in options.items()}
-    form = checked.get("form", "auto")
     network = spec.network(spec, **checked, **flax_own)
-    if form not in ("auto", *network.forms):
-        raise ModelError(
-            f"form={form!r} is not there for {spec}: {network.why_not}; leave form='auto'"
-        )
+    network.check_form()
     return network
 
 
@@ -153,7 +158,10 @@ def _checked(key: str, value: Any) -> Any:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ModelError(f"unknown option {key}={value!r}; {hint}there are {', '.join(_OPTIONS)}")
     if key == "dtype" and not isinstance(value, str):
-        value = jnp.dtype(value).name
+        try:
+            value = jnp.dtype(value).name
+        except TypeError:
+            raise ModelError(f"dtype={value!r} is not one of {', '.join(CHOICES[key])}") from None
     if key in CHOICES and value not in CHOICES[key]:
         raise ModelError(f"{key}={value!r} is not one of {', '.join(CHOICES[key])}")
     if key in ("num_classes", "unroll"):

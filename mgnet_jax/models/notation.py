@@ -122,6 +122,11 @@ def list_text(values: tuple[Any, ...]) -> str:
     return str(flat[0]) if len(set(flat)) == 1 else ",".join(map(str, flat))
 
 
+def several(count: int, what: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count} {what}{'s' * (count > 1)}"
+
+
 def _is_count(n: object) -> bool:
     return isinstance(n, numbers.Integral) and not isinstance(n, bool) and int(n) >= 1
 
@@ -255,13 +260,25 @@ class Reader:
         """Raises SpecError: what was expected at the place reached."""
         rest = self.text[self.place : self.place + 1]
         seen = f", found {rest!r}" if rest else ", found the end"
+        one_line = re.sub(r"\s", " ", self.text)
         hint = f"\nWrite it as the paper does, for example {self.example}." if self.example else ""
         raise SpecError(
             f"model name not understood, expected {expected}{seen if found else ''}:\n"
-            f"  {self.text}\n  {' ' * self.place}^{hint}"
+            f"  {one_line}\n  {' ' * self.place}^{hint}"
         )
 
 
 def sharing_text(symbol: str, shared: bool) -> str:
     """`A^l` or `A^{l,i}`."""
     return f"{symbol}^l" if shared else f"{symbol}^{{l,i}}"
+
+
+def file_name(name: str) -> str:
+    """A network's name without what shells and folders mind.
+
+    Words are lower case; `^`, braces and closing brackets go, opening brackets and `@` are a dash,
+    ` * ` is x: of a ResNet18 with `-A^l-B^{l,i}@table3` it leaves `resnet18-Al-Bli-table3`.
+    """
+    name = re.sub("[A-Z][A-Za-z]{2,}", lambda word: word[0].lower(), name)
+    name = name.replace("{l,i}", "li").replace("pre-act ", "preact-").replace(" * ", "x")
+    return re.sub(r"[-\[(@]+", "-", re.sub(r"[\^\])]", "", name))

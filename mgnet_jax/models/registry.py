@@ -1,5 +1,6 @@
 """The families: a name's beginning decides which of them reads it. A new family is a line here."""
 
+import re
 from typing import Any
 
 from mgnet_jax.models.alexnet import AlexNetSpec
@@ -7,7 +8,7 @@ from mgnet_jax.models.data_feature import DataFeatureSpec
 from mgnet_jax.models.deep_resnet import DeepSpec
 from mgnet_jax.models.mgnet import MgNetSpec
 from mgnet_jax.models.network import Network, build
-from mgnet_jax.models.notation import Reader, Spec
+from mgnet_jax.models.notation import Reader, Spec, SpecError
 from mgnet_jax.models.resnet import ResNetSpec
 from mgnet_jax.models.vgg import VGG19Spec
 
@@ -32,6 +33,8 @@ def parse(text: str) -> Spec:
     Raises:
       SpecError: with a caret under the first place that does not fit.
     """
+    if not isinstance(text, str):
+        raise SpecError(f"the name of a network must be text, not {text!r}")
     reader = Reader(text)
     reader.skip_space()
     for family in FAMILIES:
@@ -42,6 +45,9 @@ def parse(text: str) -> Spec:
             spec.set(written=text.strip())
             return spec
     reader.example = "; ".join(family.example for family in FAMILIES)
+    any_case = (re.compile(family.begins.pattern, re.IGNORECASE) for family in FAMILIES)
+    if any(begins.match(text, reader.place) for begins in any_case):
+        reader.fail("the name of a network in its own upper and lower case")
     reader.fail("the name of a network")
 
 
@@ -64,5 +70,5 @@ def create(spec: str | Spec, /, num_classes: int, stem: str = "cifar", **options
       SpecError: the name cannot be read.
       ModelError: an option is unknown or has a value that it cannot have.
     """
-    spec = parse(spec) if isinstance(spec, str) else spec
+    spec = spec if isinstance(spec, Spec) else parse(spec)
     return build(spec, num_classes=num_classes, stem=stem, **options)

@@ -23,7 +23,16 @@ from flax import linen as nn
 from mgnet_jax.models.iteration import Map, Scheme, record, recording, smooth
 from mgnet_jax.models.layers import Array, Compute, Head, Stem
 from mgnet_jax.models.network import Network
-from mgnet_jax.models.notation import Reader, Spec, counts, list_text, same_length, sharing_text
+from mgnet_jax.models.notation import (
+    Reader,
+    Spec,
+    SpecError,
+    counts,
+    list_text,
+    same_length,
+    several,
+    sharing_text,
+)
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)
@@ -65,7 +74,7 @@ class Grid(nn.Module):
             nu -= blocks
             A = A if scheme.share_A else A[blocks:]
         # the u that the residuals imply, from 0 on entry; nobody but `features` reads it
-        implied = recording(self) and not scheme.rectified
+        implied = recording(self) and scheme.share_A and not scheme.rectified
         u = jnp.zeros_like(r) if implied else None
         u, r = smooth(scheme, nu, u, r, A, B, train, compute)
         record(self, r=r, u=u)
@@ -138,7 +147,8 @@ class ResNetSpec(Spec):
       reading: of the rows that share B: "text" or "table3".
 
     Raises:
-      SpecError: nu and channels differ in length, or hold anything but whole numbers >= 1.
+      SpecError: nu and channels differ in length, or hold anything but whole numbers >= 1; or
+        there is no such reading.
     """
 
     begins: ClassVar[re.Pattern[str]] = re.compile(
@@ -159,6 +169,10 @@ class ResNetSpec(Spec):
         for name in ("pre_act", "share_A", "share_B"):
             self.set(**{name: bool(getattr(self, name))})
         same_length(self.nu, self.channels)
+        if self.reading not in READINGS:
+            raise SpecError(f"reading={self.reading!r} is not one of {', '.join(READINGS)}")
+        if self.reading == "table3" and not self.share_B:
+            raise SpecError("reading='table3' is one of networks that share B: share_B=True")
 
     @property
     def scheme(self) -> Scheme:
@@ -208,7 +222,7 @@ class ResNetSpec(Spec):
         A, B = ("shared" if s else "per block" for s in (self.share_A, self.share_B))
         for level, nu in enumerate(self.nu, 1):
             if level == 1 and self.reading == "table3":
-                words["level1"] = f"{nu} blocks, A per block, B per block"
+                words["level1"] = f"{several(nu, 'block')}, A per block, B per block"
             else:
-                words[f"level{level}"] = f"{nu} blocks, A {A}, B {B}"
+                words[f"level{level}"] = f"{several(nu, 'block')}, A {A}, B {B}"
         return words

@@ -66,7 +66,12 @@ class VGG19Spec(Spec):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Reads `VGG19`."""
-        reader.expect("VGG19", "VGG19")
+        reader.expect("VGG", "VGG19")
+        reader.skip_space()
+        place = reader.place
+        if reader.number("layers") != 19:
+            reader.place = place
+            reader.fail("19, the one VGG of the paper")
         return cls()
 
     @property

@@ -100,7 +100,7 @@ def make_train_step(
             part_images = augment(part_images, part_key, crop_padding, flip)
             part_images = jax.lax.with_sharding_constraint(part_images, sharding.batch(mesh))
             part_images = normalise(part_images, mean, std)
-            dropout_key = jax.random.fold_in(part_key, 1)
+            dropout_key = jax.random.fold_in(part_key, 2)  # augment has 0 and 1, by split
             new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
                 state.params, batch_stats, part_images, part_labels, dropout_key
             )

@@ -15,11 +15,10 @@ from mgnet_jax.config import (
     flatten,
     from_preset,
     make_model,
-    recipes,
     validate,
 )
 from mgnet_jax.data.sources import INFO
-from mgnet_jax.models import count, create, parse
+from mgnet_jax.models import count, create, file_name, parse
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -76,7 +75,7 @@ def test_the_names_of_networks_need_no_quoting() -> None:
         ("MgNet[2,2]-256-B^{l,i}", "mgnet-2,2-256-Bli"),
         ("DataFeature(K,sKs)", "datafeature-K,sKs"),
     ):
-        assert recipes.network_name(spec) == name
+        assert file_name(spec) == name
 
 
 @pytest.mark.parametrize("name", SETS.values())

@@ -9,6 +9,7 @@ from jax import lax
 from networks import images_and_variables
 
 import mgnet_jax
+from mgnet_jax.models import ModelError
 from mgnet_jax.models.convolution import conv
 
 
@@ -154,3 +155,8 @@ def test_forward_mode_is_reverse_mode(convolution: str) -> None:
     chex.assert_trees_all_close(*jacobians, rtol=1e-3, atol=1e-4)
     product = jnp.einsum("ncbhwd,bhwd->nc", jacobians[1], direction)
     chex.assert_trees_all_close(tangent, linear(direction), product, rtol=1e-3, atol=1e-4)
+
+
+def test_a_grid_smaller_than_the_kernel_is_named() -> None:
+    with pytest.raises(ModelError, match=r"a grid of 2x9 is too small for a kernel of 11x11"):
+        conv(jnp.zeros((1, 2, 9, 1)), jnp.zeros((11, 11, 1, 1)), 4, padding=2)

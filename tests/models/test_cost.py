@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from networks import SMALL
 
 import mgnet_jax
 from mgnet_jax.models.cost import kept_bytes
+from mgnet_jax.models.layers import Head
 
 SHAPE = (32, 40, 3)
 
@@ -132,3 +134,17 @@ def test_kept_activations_are_what_the_compiler_needs(options: dict[str, Any]) -
     gradient = jax.jit(jax.grad(loss)).lower(variables["params"], variables["batch_stats"], images)
     needed = gradient.compile().memory_analysis().temp_size_in_bytes
     assert 0.7 < kept_bytes(model, (32, 32, 3), 8) / needed < 1.4
+
+
+def test_a_parameter_of_the_network_itself_is_a_part() -> None:
+    class Gain(type(mgnet_jax.create("MgNet[1]-[2]-B^l", 3))):
+        @nn.compact
+        def forward(self, images: Any, train: bool) -> Any:
+            gain = self.param("gain", nn.initializers.ones, (3,))
+            return Head(3, name="head")(images) * gain
+
+    costs = mgnet_jax.count(Gain(mgnet_jax.parse("MgNet[1]-[2]-B^l"), 3), (4, 4, 2))
+    assert {p.name: (p.parameters, p.output) for p in costs.parts} == {
+        "head": (9, (3,)),
+        "gain": (3, ()),
+    }

@@ -55,9 +55,9 @@ def test_every_family_shows_its_levels(key: str) -> None:
         },
         "resnet": {"level1": {"r": (4, 2)}, "level2": {"r": (3, 2)}},
         "resnet-table3": {"level1": {"r": (4, 2)}, "level2": {"r": (4, 2)}},
-        "pre-act": {"level1": {"r": (4, 2), "u": (4, 2)}, "level2": {"r": (3, 2), "u": (3, 2)}},
+        "pre-act": {"level1": {"r": (4, 2)}, "level2": {"r": (3, 2)}},
         "pre-act-table3": {
-            "level1": {"r": (4, 2), "u": (4, 2)},
+            "level1": {"r": (4, 2)},  # A^{l,i} there: no u is implied
             "level2": {"r": (3, 2), "u": (3, 2)},
         },
         "bottleneck": {level: {"x": (3, 2)} for level in grids[:3]},

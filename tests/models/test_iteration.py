@@ -14,8 +14,9 @@ from networks import SMALL, images_and_variables, largest_difference, outcome
 import mgnet_jax
 from mgnet_jax.models import parse
 from mgnet_jax.models.convolution import conv
-from mgnet_jax.models.iteration import FORMS, FeatureStep, Level, Map, ResidualStep, Scheme
+from mgnet_jax.models.iteration import FORMS, Level, Map, ResidualStep, Scheme
 from mgnet_jax.models.layers import Compute
+from mgnet_jax.models.mgnet import MgNetSpec
 from mgnet_jax.models.resnet import Grid
 
 
@@ -113,8 +114,7 @@ class Both(nn.Module):
             scheme = Scheme(Map("K"), Map("sKs"), share_B=False, sign=1)
             Grid(scheme, 3, c, False, False, compute, name="level")(r, True)
         else:
-            step = ResidualStep if self.kind == "dual" else FeatureStep
-            scheme = Scheme(Map("K"), Map("sKs", norm=True), share_B=False, step=step)
+            scheme = Scheme(Map("K"), Map("sKs", norm=True), share_B=False, form=self.kind)
             Level(scheme, 3, c, c, first=True, compute=compute, name="level")(r * 0, r, True)
 
 
@@ -186,7 +186,6 @@ def test_scanned_is_straight_line(name: str) -> None:
 
 def test_a_new_step_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Damped smoothing, u <- u + w d with a learned w, in the place of the step."""
-    from mgnet_jax.models import mgnet
 
     class Damped(ResidualStep):
         @nn.compact
@@ -199,7 +198,8 @@ def test_a_new_step_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -
 
     name, shape = "MgNet[2,3]-[4]-B^l", (8, 8, 1)
     before = mgnet_jax.count(mgnet_jax.create(name, 3), shape)
-    monkeypatch.setattr(mgnet, "ResidualStep", Damped)
+    scheme = dataclasses.replace(parse(name).scheme, residual_step=Damped)
+    monkeypatch.setattr(MgNetSpec, "scheme", scheme)
     model = mgnet_jax.create(name, 3)
     after = mgnet_jax.count(model, shape)
     assert after.parameters == before.parameters + 5

@@ -4,6 +4,7 @@ import contextlib
 import re
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +45,9 @@ BASIC = {"nu": (2, 2, 2, 2), "channels": (64, 128, 256, 512)}
         ("A=σ∘A^ℓ * σ, B=σ∘B^ℓ * σ", DataFeatureSpec(A="sKs", B="sKs", share_B=True)),
         ("A=A^l *, B=σ∘B^l * σ, [1,2]-[8]", DataFeatureSpec((1, 2), (8, 8), True, "K", "sKs")),
         ("DataFeature(K,sKs)", DataFeatureSpec()),
+        ("DataFeature(K,sKs)[1,2]-[8]", DataFeatureSpec((1, 2), (8, 8))),
+        ("VGG 19", FAMILIES[5]()),
+        ("WRN-28-10-dropout0.00001", DeepSpec(28, 10, True, True, 0.00001)),
         ("DFI(σKσ, Kσ)", DataFeatureSpec(A="sKs", B="Ks")),
         (
             "DataFeature(Ks,sK)[1,2]-[(2,3),4]-B^l",
@@ -148,7 +152,7 @@ def test_printing_and_parsing_are_inverse(spec: Any) -> None:
         ("A=σA^l *, B=B^l *", 3, "'∘'"),
         ("A=A^l, B=B^l *", 5, "'*', found ','"),
         ("DataFeature(K,Q)", 14, "one of K, Ks, sK, sKs"),
-        ("DataFeature(K,K)[2]-[8]", 23, "'-' and B^l"),
+        ("DataFeature(K,K)[2]-[8]-A^l", 24, "B^l or B^{l,i}, found 'A'"),
         ("ResNet18-B^l", 9, "A^l or A^{l,i}, found 'B'"),
         ("ResNet18-A^l-B^{l,i}@table3", 20, "the end: @table3 is a reading of networks with B^l"),
         ("ResNet[2]-[(4,8)]-A^l-B^l", 11, "channels >= 1, found '('"),
@@ -157,7 +161,11 @@ def test_printing_and_parsing_are_inverse(spec: Any) -> None:
         ("pre-act ResNet1002", 14, "another depth: a pre-act ResNet has"),
         ("WRN-29-2", 4, "another depth: a WideResNet has 6n+4"),
         ("WRN-28", 6, "the widening factor"),
-        ("VGG16", 0, "VGG19"),
+        ("VGG16", 3, "19, the one VGG"),
+        ("resnet18", 0, "in its own upper and lower case, found 'r'"),
+        ("WRN-50-2-dropout0.3", 4, "another depth: dropout=0.3 is for wide networks"),
+        ("ResNet19-A^l-B^l", 6, "another depth: a ResNet has"),
+        ("WRN-28-0", 7, "channel multiples >= 1"),
         ("AlexNet2", 7, "the end, found '2'"),
     ],
 )
@@ -220,6 +228,16 @@ def test_other_wrong_fields_are_named() -> None:
     for make, words in (
         (lambda: DataFeatureSpec(A="KK"), "A='KK' is not one of K, Ks, sK, sKs"),
         (lambda: DeepSpec(28, 2, True, True, 1.5), "dropout=1.5"),
+        (lambda: DeepSpec(28, 0, True, True), "k must be whole numbers >= 1"),
+        (lambda: DeepSpec(28, 2, False, True), "wide=True needs pre_act=True"),
+        (lambda: DeepSpec(50, 2, True), "k=2 is for wide networks and for bottlenecks without"),
+        (lambda: DeepSpec(50, dropout=0.3), "dropout=0.3 is for wide networks"),
+        (lambda: ResNetSpec((2,), (8,), reading="x"), "reading='x' is not one of text, table3"),
+        (lambda: ResNetSpec((2,), (8,), reading="table3"), "share_B=True"),
+        (lambda: FAMILIES[4]("foo"), "variant='foo'"),
+        (lambda: parse(3), "must be text, not 3"),
+        (lambda: create(None, 10), "must be text, not None"),
+        (lambda: create("VGG19", 10, dtype=object()), "dtype=<object"),
         (lambda: create(parse("ResNet18"), 10, form="direct"), "its state is r"),
         (
             lambda: create("DFI(Ks,K)", 10, form="dual"),
@@ -229,3 +247,16 @@ def test_other_wrong_fields_are_named() -> None:
     ):
         with pytest.raises(ModelError, match=re.escape(words)):
             make()
+
+
+def test_the_caret_stands_under_its_place_in_any_text() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse("MgNet[2]\n\t-[8]-C^l")
+    _, name, caret, _ = str(caught.value).splitlines()
+    assert name[caret.index("^")] == "C"
+
+
+def test_a_copy_with_a_form_that_is_not_there_is_named_when_it_runs() -> None:
+    model = create("DataFeature(sKs,sKs)[1]-[2]-B^l", 3).clone(form="dual")
+    with pytest.raises(ModelError, match="its A is not linear"):
+        model.init(jax.random.key(0), np.zeros((1, 4, 4, 1), np.float32))
