@@ -49,8 +49,10 @@ def images_and_variables(
     return jnp.asarray(images), jax.tree.map(jnp.asarray, variables)
 
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """XLA's options for small networks, which otherwise take much longer to compile than to run."""
+if jax.__version_info__ < (0, 11):  # later ones do not have it
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
 def outcome(

@@ -24,8 +24,10 @@ from mgnet_jax.models import Network, create
 BAR = 1e-9
 """The largest relative difference that the tests allow."""
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """XLA's options for small networks, which otherwise take much longer to compile than to run."""
+if jax.__version_info__ < (0, 11):  # later ones do not have it
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 
 Place = tuple[str, int | None]
 Leaves = dict[str, np.ndarray]
