@@ -40,13 +40,22 @@ def torchvision_cases() -> list[Case]:
     models = torchvision_models()
 
     def case(
-        name: str, make: Callable[..., nn.Module], place: Callable[[str], Place], *image: int,
-        batch: int = 4, **options: Any,
-    ) -> Case:  # fmt: skip
+        name: str,
+        make: Callable[..., nn.Module],
+        place: Callable[[str], Place],
+        *image: int,
+        batch: int = 4,
+        **options: Any,
+    ) -> Case:
         return Case(
-            name, lambda classes: make(weights=None, num_classes=classes), image, batch,
-            stem="imagenet", place=place, options=options,
-        )  # fmt: skip
+            name,
+            lambda classes: make(weights=None, num_classes=classes),
+            image,
+            batch,
+            stem="imagenet",
+            place=place,
+            options=options,
+        )
 
     return [
         case("AlexNet@torchvision", models.alexnet, alexnet_place, 224, 224, batch=2),
@@ -92,8 +101,12 @@ def resnet_place(name: str) -> Place:
         return f"level{level}/A", int(block)
     if halves and block == "0":
         entry = {
-            "conv1": "B", "bn1": "bn_B", "bn2": "bn_A", "downsample.0": "R", "downsample.1": "bn_R"
-        }  # fmt: skip
+            "conv1": "B",
+            "bn1": "bn_B",
+            "bn2": "bn_A",
+            "downsample.0": "R",
+            "downsample.1": "bn_R",
+        }
         return f"level{level}/enter/{entry[part]}", None
     entry = {"conv1": "B", "bn1": "step/bn_B", "bn2": "step/bn_A"}
     return f"level{level}/{entry[part]}", int(block) - halves
@@ -164,15 +177,26 @@ def _data_features() -> list[Case]:
 
 def _resnets() -> list[Case]:
     def case(
-        pre_act: bool, share_A: bool, share_B: bool, table3: bool, nu: tuple[int, ...] = (2, 1, 3),
-        channels: tuple[int, ...] = (4, 6, 5), **given: Any,
-    ) -> Case:  # fmt: skip
+        pre_act: bool,
+        share_A: bool,
+        share_B: bool,
+        table3: bool,
+        nu: tuple[int, ...] = (2, 1, 3),
+        channels: tuple[int, ...] = (4, 6, 5),
+        **given: Any,
+    ) -> Case:
         name = f"{'pre-act ' if pre_act else ''}ResNet{_grids(nu, channels)}"
         name += f"-A{SHARING[share_A]}-B{SHARING[share_B]}{'@table3' if table3 else ''}"
         make = partial(
-            networks.resnet, nu, channels, share_A, share_B, given.get("stem", "cifar"),
-            pre_act=pre_act, table3=table3,
-        )  # fmt: skip
+            networks.resnet,
+            nu,
+            channels,
+            share_A,
+            share_B,
+            given.get("stem", "cifar"),
+            pre_act=pre_act,
+            table3=table3,
+        )
         return Case(name, make, **given)
 
     both = (False, True)

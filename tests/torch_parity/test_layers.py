@@ -80,9 +80,17 @@ def test_local_response_norm(channels: int) -> None:
 @pytest.mark.parametrize("algorithm", convolution.ALGORITHMS)
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "groups"),
-    [(3, 1, 1, 1), (3, 2, 1, 1), (1, 2, 0, 1), (7, 2, 3, 1), (11, 4, 5, 1), (11, 4, 2, 1),
-     (5, 1, 2, 2), (3, 1, 1, 2)],
-)  # fmt: skip
+    [
+        (3, 1, 1, 1),
+        (3, 2, 1, 1),
+        (1, 2, 0, 1),
+        (7, 2, 3, 1),
+        (11, 4, 5, 1),
+        (11, 4, 2, 1),
+        (5, 1, 2, 2),
+        (3, 1, 1, 2),
+    ],
+)
 def test_convolution(size: int, stride: int, padding: int, groups: int, algorithm: str) -> None:
     kernel = np.random.default_rng(1).normal(size=(6, 4 // groups, size, size))
     for height, width in [(12, 11), (9, 14)]:
