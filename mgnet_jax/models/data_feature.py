@@ -22,6 +22,7 @@ NU = (2, 2, 2, 2)
 CHANNELS = ((64, 64), (128, 128), (256, 256), (512, 512))
 
 _SHORT = re.compile(r"(DataFeature|DFI)\b")
+_BEGINS = re.compile(rf"{_SHORT.pattern}|A\s*=")
 _SIGMA = ("σ", r"\sigma", "sigma", "s")
 _AFTER = ("∘", r"\circ", "o")
 
@@ -38,7 +39,7 @@ class DataFeatureSpec(Grids):
       SpecError: one of them is something else.
     """
 
-    begins: ClassVar[re.Pattern[str]] = re.compile(r"(DataFeature|DFI)\b|A\s*=")
+    begins: ClassVar[re.Pattern[str]] = _BEGINS
     example: ClassVar[str] = "A=A^l * σ, B=σ∘B^{l,i} * or DataFeature(Ks,sK)[2,2]-[16]-B^l"
 
     nu: tuple[int, ...] = NU
@@ -107,10 +108,15 @@ class DataFeatureSpec(Grids):
         return f"DataFeature({self.A},{self.B}){self.grids}"
 
 
+def _named(after: bool, before: bool) -> str:
+    """The form out of `FORMS` with s after K, before it, both or neither."""
+    return f"{'s' if after else ''}K{'s' if before else ''}"
+
+
 def _form(reader: Reader) -> str:
     after = reader.accept(*_SIGMA)
     reader.expect("K", "one of K, Ks, sK, sKs")
-    return f"{'s' if after else ''}K{'s' if reader.accept(*_SIGMA) else ''}"
+    return _named(after, reader.accept(*_SIGMA))
 
 
 def _words(reader: Reader, symbol: str) -> tuple[str, bool, int]:
@@ -124,4 +130,4 @@ def _words(reader: Reader, symbol: str) -> tuple[str, bool, int]:
     kernel_at = reader.place
     shared = reader.sharing(symbol)
     reader.expect("*", "'*'")
-    return f"{'s' if after else ''}K{'s' if reader.accept(*_SIGMA) else ''}", shared, kernel_at
+    return _named(after, reader.accept(*_SIGMA)), shared, kernel_at
