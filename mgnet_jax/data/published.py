@@ -22,16 +22,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mgnet_jax.data.info import DataError
+
 _PIXELS = 3 * 32 * 32  # of a CIFAR image: all red, then all green, then all blue
-
-
-class DataError(ValueError):
-    """A data set cannot be read as asked.
-
-    The message names the file or folder, and what was found for what was expected or the remedy.
-    """
-
-    exit_code = 2
 
 
 def read_bytes(path: Path) -> bytes:

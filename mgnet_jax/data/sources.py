@@ -16,38 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from mgnet_jax.data import published
-from mgnet_jax.data.published import DataError
+from mgnet_jax.data.info import DataError, ImageSet, Info
 
 __all__ = ["INFO", "DataError", "DataSet", "ImageSet", "Info", "hold_out", "load"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """Images, uint8 (N, H, W, C) with values 0 to 255, and their labels, int32 (N,)."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """Returns the number of images, N."""
-        return len(self.labels)
-
-
-@dataclasses.dataclass(frozen=True)
-class Info:
-    """What is known of a set without reading a file.
-
-    `image_shape` is (H, W, C); the sizes are those published (the files may hold fewer images);
-    `mean` and `std` are per channel, over all training pixels divided by 255.
-    """
-
-    name: str
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    train_size: int
-    test_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 _NUMERALS = "0123456789"
