@@ -22,7 +22,11 @@ import numpy as np
 
 from mgnet_jax import create
 from mgnet_jax.config import default
+from mgnet_jax.data.info import ImageSet
+from mgnet_jax.data.order import Batches
 from mgnet_jax.training import sharding, steps
+from mgnet_jax.training.feed import ResidentTraining
+from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
 
@@ -36,8 +40,8 @@ def measure(
     optimizer = make_optimizer(optim, make_schedule(optim, 10, 1000))
     mesh = sharding.make_mesh()
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (8 * batch, *image), np.uint8)
-    labels = rng.integers(0, 10, 8 * batch).astype(np.int32)
+    images = rng.integers(0, 256, (chunk * batch, *image), np.uint8)
+    labels = rng.integers(0, 10, chunk * batch).astype(np.int32)
     step = steps.make_train_step(
         model,
         optimizer,
@@ -50,14 +54,15 @@ def measure(
         ema_decay=0.0,
     )
     state = jax.jit(lambda key: create_state(model, optimizer, key, image))(jax.random.key(0))
-    indices = rng.integers(0, 8 * batch, (chunk, 1, batch)).astype(np.int32)
-    data, key = jax.device_put((images, labels), sharding.replicated(mesh)), jax.random.key(1)
+    feed = ResidentTraining(ImageSet(images, labels), Batches(chunk * batch, batch), mesh)
+    arrays, key = feed.arrays(0, min(chunk, feed.batches)), jax.random.key(1)
     begun = time.perf_counter()
-    run = steps.make_train_chunk(step, mesh).lower(state, *data, indices, 1, key).compile()
+    train = steps.make_train_chunk(step, feed, mesh)
+    run = train.lower(state, Metrics.zero(), arrays, 1, key).compile()
     compile_s, times = time.perf_counter() - begun, []
     for _ in range(chunks + 1):
         begun = time.perf_counter()
-        state, metrics = run(state, *data, indices, chunk, key)
+        state, metrics = run(state, Metrics.zero(), arrays, chunk, key)
         jax.block_until_ready(metrics)
         times.append((time.perf_counter() - begun) / chunk)
     seconds = statistics.median(times[1:])

@@ -9,9 +9,10 @@ import pytest
 from absl import flags
 from commands import command
 
+from mgnet_jax.commandline import find_config
 from mgnet_jax.config import ConfigError
 from mgnet_jax.data.sources import DataError
-from mgnet_jax.main import find_config, main
+from mgnet_jax.main import main
 from mgnet_jax.models import ModelError, SpecError
 from mgnet_jax.tools.tool import Command, Flag
 from mgnet_jax.training.checkpoint import CheckpointError
@@ -128,7 +129,7 @@ class Fake:
 
 def tools(monkeypatch: pytest.MonkeyPatch, *fakes: Fake) -> None:
     """These tools in place of ours."""
-    monkeypatch.setattr("mgnet_jax.main.TOOLS", {fake.NAME: fake for fake in fakes})
+    monkeypatch.setattr("mgnet_jax.commandline.TOOLS", {fake.NAME: fake for fake in fakes})
 
 
 def test_the_tools_are_those_of_the_registry(

@@ -21,6 +21,12 @@ PAPER: dict[str, Any] = {
 }
 """The paper's: 150 epochs of batches of 128, rate 0.1 divided by 10 every 30 epochs."""
 
+IMAGENET: dict[str, Any] = PAPER | {
+    "train.batch_size": 256,
+    "optim.weight_decay": 1e-4,
+}
+"""The paper's on ImageNet: batches of 256, less weight decay; epochs and rates are the same."""
+
 SCRIPT: dict[str, Any] = PAPER | {
     "data.last_batch": "use",
     "model.initializer": "pytorch",
@@ -37,6 +43,19 @@ SHORT: dict[str, Any] = PAPER | {
     "optim.warmup_epochs": 1.0,
 }
 """Ours for CPUs: few epochs, Nesterov's momentum, a cosine after an epoch of warm-up."""
+
+
+def large_batch(recipe: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
+    """What a larger batch changes in a recipe, by the linear scaling rule (Goyal et al. 2017).
+
+    The rate grows as the batch does, after 5 epochs of warm-up.
+    """
+    factor = batch_size / recipe["train.batch_size"]
+    return {
+        "train.batch_size": batch_size,
+        "optim.learning_rate": recipe["optim.learning_rate"] * factor,
+        "optim.warmup_epochs": 5.0,
+    }
 
 
 def rows(table: int, recipe: Mapping[str, Any], specs: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,10 @@ from ml_collections import ConfigDict
 from mgnet_jax.config.key import ConfigError
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
 
-RESUMABLE = ("log.", "eval.", "checkpoint.", "data.dir", "model.unroll", "name")
+RESUMABLE = (
+    *("log.", "eval.", "checkpoint.", "model.unroll", "name"),
+    *("data.dir", "data.workers", "data.threads", "data.prefetch"),
+)
 """Keys (or beginnings of keys) that a continued run may change: its result stays the same."""
 
 

@@ -48,13 +48,11 @@ class Info:
 
 
 class Photographs(Protocol):
-    """The photographs of a split, of any size, read one at a time; can be pickled for a worker.
+    """The photographs of a split, of any size, read one at a time; can be pickled for a worker."""
 
-    Attributes:
-      labels: int32 (N,), from 0; None where only reading every photograph would tell.
-    """
-
-    labels: np.ndarray | None
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int32 (N,), from 0; None where only reading every photograph would tell."""
 
     def __len__(self) -> int:
         """Returns the number of photographs, N."""
@@ -70,10 +68,33 @@ class Photographs(Protocol):
         """Returns what to call a photograph when speaking to people."""
 
 
+class Subset:
+    """Some of the photographs of a split, by their indices."""
+
+    def __init__(self, whole: Photographs, indices: np.ndarray):
+        self.whole, self.indices = whole, indices
+        self.labels = None if whole.labels is None else whole.labels[indices]
+
+    def __len__(self) -> int:
+        """Returns their number."""
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[bytes, int]:
+        """Returns what the whole split has there."""
+        return self.whole[int(self.indices[index])]
+
+    def name(self, index: int) -> str:
+        """Returns what to call a photograph."""
+        return self.whole.name(int(self.indices[index]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a source of photographs holds: the names of its classes in label order, two splits."""
+    """What a source of photographs holds: the names of its classes in label order, two splits.
+
+    `train` is None where only the test split is there.
+    """
 
     class_names: tuple[str, ...]
-    train: Photographs
+    train: Photographs | None
     test: Photographs

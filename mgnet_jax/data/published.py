@@ -169,10 +169,15 @@ class Form:
     names: str = ""
     read_names: Callable[[Path], Sequence[str]] = read_text_names
 
-    @property
-    def files(self) -> list[str]:
-        """The names of all files."""
-        groups = (*self.train, *self.test, (self.names,) if self.names else ())
+    def groups(self, split: str) -> tuple[tuple[str, ...], ...]:
+        """Returns the groups of files of "train" or "test"."""
+        return self.train if split == "train" else self.test
+
+    def files(self, splits: Sequence[str]) -> list[str]:
+        """Returns the names of the files of splits; those of "train" include the class names."""
+        groups = [group for split in splits for group in self.groups(split)]
+        if self.names and "train" in splits:
+            groups.append((self.names,))
         return [file for group in groups for file in group]
 
 
@@ -229,37 +234,39 @@ _URLS = {
 WHERE = "--config.data.dir=FOLDER or the environment variable MGNET_DATA"
 
 
-def find(name: str, root: Path | None) -> tuple[Form, dict[str, Path]]:
+def find(name: str, root: Path | None, splits: Sequence[str]) -> tuple[Form, dict[str, Path]]:
     """Finds the files of a set in `root` and in the folders where they are customary.
 
     Args:
       name: "mnist", "cifar10" or "cifar100".
       root: the folder to begin with; None if no folder is known, for the error to explain.
+      splits: what is to be read of it, "train" and "test".
 
     Returns:
-      The first form of the set that is complete, and the path of each of its files.
+      The first form of the set that is complete, and the path of each of the files to read.
 
     Raises:
       DataError: if no form is complete; it names what is missing, the folders, and the remedy.
     """
     remedy = f"Say where the files are with {WHERE}; they are published at {_URLS[name]}"
-    wanted = " or ".join(", ".join(form.files) for form in _FORMS[name])
+    wanted = " or ".join(", ".join(form.files(splits)) for form in _FORMS[name])
     if root is None:
         raise DataError(f"{name}: no folder is given to hold {wanted}. {remedy}")
     if not os.path.isdir(root):
         raise DataError(f"{name}: {root} is not a folder; it is to hold {wanted}. {remedy}")
-    attempts = [
-        (form, folder, {file: path for file in form.files if (path := _spelled(folder, file))})
-        for form in _FORMS[name]
-        for folder in (root, *(root / below for below in form.folders))
-    ]
-    form, folder, paths = min(attempts, key=lambda tried: len(tried[0].files) - len(tried[2]))
-    missing = [file for file in form.files if file not in paths]
+    attempts = []
+    for form in _FORMS[name]:
+        for folder in (root, *(root / below for below in form.folders)):
+            spelled = {file: _spelled(folder, file) for file in form.files(splits)}
+            paths = {file: path for file, path in spelled.items() if path}
+            missing = [file for file in spelled if file not in paths]
+            attempts.append((form, folder, paths, missing))
+    form, folder, paths, missing = min(attempts, key=lambda tried: len(tried[3]))
     if not missing:
         return form, paths
     if paths:
         raise DataError(f"{name}: {', '.join(missing)} missing from {folder}. {remedy}")
-    folders = ", ".join(dict.fromkeys(str(folder) for _, folder, _ in attempts))
+    folders = ", ".join(dict.fromkeys(str(folder) for _, folder, _, _ in attempts))
     raise DataError(f"{name}: no files {wanted} in any of the folders {folders}. {remedy}")
 
 

@@ -1,4 +1,4 @@
-"""Small image sets, read whole into memory: digits, MNIST, CIFAR-10 and CIFAR-100.
+"""The data sets by name, and the reading of those that are small enough to be read whole.
 
 `load` reads the files as their authors published them, or a set that TensorFlow Datasets prepared.
 Images are uint8 of shape (N, H, W, C), labels int32 of shape (N,); scaling and augmentation happen
@@ -10,43 +10,83 @@ import difflib
 import importlib.util
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mgnet_jax.data import published
 from mgnet_jax.data.info import DataError, ImageSet, Info
+from mgnet_jax.data.photographs import demo, prepared, tfds
 
-__all__ = ["INFO", "DataError", "DataSet", "ImageSet", "Info", "hold_out", "load"]
-
-
-_NUMERALS = "0123456789"
-_CIFAR10_MOMENTS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-_CIFAR100_MOMENTS = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
-INFO: dict[str, Info] = {
-    info.name: info
-    for info in (
-        Info("digits", (8, 8, 1), 10, 1437, 360, (0.3053,), (0.3762,)),
-        Info("mnist", (28, 28, 1), 10, 60000, 10000, (0.1307,), (0.3081,)),
-        Info("cifar10", (32, 32, 3), 10, 50000, 10000, *_CIFAR10_MOMENTS),
-        Info("cifar100", (32, 32, 3), 100, 50000, 10000, *_CIFAR100_MOMENTS),
-    )
-}
+__all__ = [
+    "GRAY_MOMENTS",
+    "IMAGENET_MOMENTS",
+    "SETS",
+    "SPLITS",
+    "DataError",
+    "DataSet",
+    "ImageSet",
+    "Info",
+    "Source",
+    "folder_of",
+    "load",
+    "register",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """A whole set: training images, test images, and the name of each class in label order."""
+    """Training and test images, and the name of each class in label order.
+
+    What was not asked for is None or, of the names, ().
+    """
 
     info: Info
-    train: ImageSet
-    test: ImageSet
+    train: Any
+    test: Any
     class_names: tuple[str, ...]
 
 
-def load(name: str, directory: str | None = None, source: str = "files") -> DataSet:
-    """Reads a data set into memory.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set by name: register one and it can be trained on.
+
+    Attributes:
+      info: what is known of it without reading a file. Of photographs, the shape is that of the
+        crops trained on; without classes and sizes, these come from what is found in a folder.
+      load: reads the published files, whole: `load(info, folder or None, splits)`, see `load`.
+        None for photographs, which are read one at a time.
+      prepared: the names that tensorflow-datasets may have it under.
+      make: writes it as class folders where there are none, for a set that can be made on the spot.
+    """
+
+    info: Info
+    load: Callable[[Info, Path | None, Sequence[str]], DataSet] | None = None
+    prepared: tuple[str, ...] = ()
+    make: Callable[[Path], None] | None = None
+
+
+SETS: dict[str, Source] = {}
+"""The data sets by name."""
+
+SPLITS = ("train", "test")
+_NUMERALS = "0123456789"
+
+
+def register(source: Source) -> None:
+    """Adds a data set; a config file may do so for its own."""
+    SETS[source.info.name] = source
+
+
+def load(
+    name: str,
+    directory: str | None = None,
+    source: str = "files",
+    splits: Sequence[str] = SPLITS,
+) -> DataSet:
+    """Reads a small data set into memory.
 
     - digits: 1,797 handwritten digits of E. Alpaydin and C. Kaynak (UCI Machine Learning
       Repository), which come with scikit-learn; `directory` is not used. Every fifth image, from
@@ -56,47 +96,29 @@ def load(name: str, directory: str | None = None, source: str = "files") -> Data
       CIFAR-100 are the 100 fine ones.
 
     Args:
-      name: a key of `INFO`.
+      name: a key of `SETS`.
       directory: the folder that holds the files, or holds the folder of the published archive; if
         None or empty, $MGNET_DATA. Any file may be gzipped.
       source: "files", or "tfds" for a set that TensorFlow Datasets prepared in the array_record
         format, in its own default folder if neither `directory` nor $MGNET_DATA is set. It has
         the same images, but TensorFlow Datasets shuffled them when it prepared them.
+      splits: what is read, "train" and "test"; the files of the other need not be there.
 
     Raises:
       DataError: for an unknown name or source, and for files that are missing or malformed.
     """
-    info = INFO[_known("data set", name, INFO)]
-    chosen = directory or os.environ.get("MGNET_DATA")
-    root = Path(chosen).expanduser() if chosen else None
+    found = SETS[_known("data set", name, SETS)]
     if _known("source", source, ("files", "tfds")) == "tfds":
-        return _load_prepared(info, root)
-    return _load_digits(info) if name == "digits" else _load_published(info, root)
+        return _load_prepared(found.info, folder_of(directory))
+    if found.load is None:
+        raise DataError(f"{name} is not read whole: it is read from class folders or prepared")
+    return found.load(found.info, folder_of(directory), splits)
 
 
-def hold_out(train: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Splits off `count` images at random, without replacement, in proportion in each class.
-
-    A class of n among N images gives n * count / N of them, rounded down or up. Both parts keep
-    the order of `train`; the same arguments give the same parts.
-
-    Returns:
-      (kept, held_out), of len(train) - count and count images.
-
-    Raises:
-      DataError: unless 0 <= count < len(train).
-    """
-    total = len(train)
-    if not 0 <= count < total:
-        raise DataError(f"cannot hold out {count} of {total} images: give 0 to {total - 1}")
-    random = np.random.default_rng((seed, total, count))
-    shuffled = random.permutation(total)
-    by_class = shuffled[np.argsort(train.labels[shuffled], kind="stable")]
-    held = np.zeros(total, bool)
-    # equal steps through the classes laid end to end, from a random start
-    held[by_class[(np.arange(count) * total + random.integers(total)) // count]] = True
-    kept_part, held_part = (ImageSet(train.images[m], train.labels[m]) for m in (~held, held))
-    return kept_part, held_part
+def folder_of(directory: str | None) -> Path | None:
+    """Returns the folder that is meant: the one given, else $MGNET_DATA, else None."""
+    chosen = directory or os.environ.get("MGNET_DATA")
+    return Path(chosen).expanduser() if chosen else None
 
 
 def _known(what: str, word: str, words: Iterable[str]) -> str:
@@ -139,7 +161,7 @@ def _image_set(
 
 
 def _data_set(
-    info: Info, train: ImageSet, test: ImageSet, names: Sequence[str], place: Path | str
+    info: Info, train: Any, test: Any, names: Sequence[str], place: Path | str
 ) -> DataSet:
     """Checks that every class has a name."""
     if len(names) != info.num_classes:
@@ -147,7 +169,7 @@ def _data_set(
     return DataSet(info, train, test, tuple(names))
 
 
-def _load_digits(info: Info) -> DataSet:
+def _load_digits(info: Info, root: Path | None, splits: Sequence[str]) -> DataSet:
     """Reads scikit-learn's file of digits; importing sklearn for it would take ten times longer."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
@@ -161,13 +183,15 @@ def _load_digits(info: Info) -> DataSet:
     return _data_set(info, train_set, test_set, _NUMERALS, path)
 
 
-def _load_published(info: Info, root: Path | None) -> DataSet:
+def _load_published(info: Info, root: Path | None, splits: Sequence[str]) -> DataSet:
     """Reads the files of MNIST or CIFAR."""
-    form, paths = published.find(info.name, root)
+    form, paths = published.find(info.name, root, splits)
 
-    def image_set(groups: Sequence[Sequence[str]]) -> ImageSet:
+    def image_set(split: str) -> ImageSet | None:
+        if split not in splits:
+            return None
         parts = []
-        for group in groups:
+        for group in form.groups(split):
             files = [paths[file] for file in group]
             parts.append(_image_set(info, *form.read(*files), *files))
         return ImageSet(
@@ -175,46 +199,69 @@ def _load_published(info: Info, root: Path | None) -> DataSet:
             np.concatenate([part.labels for part in parts]),
         )
 
+    if "train" not in splits:
+        return DataSet(info, None, image_set("test"), ())
     names = form.read_names(paths[form.names]) if form.names else _NUMERALS
-    return _data_set(
-        info, image_set(form.train), image_set(form.test), names, paths.get(form.names, "")
-    )
+    return _data_set(info, image_set("train"), image_set("test"), names, paths.get(form.names, ""))
 
 
 def _load_prepared(info: Info, root: Path | None) -> DataSet:
     """Reads a set that TensorFlow Datasets prepared, without TensorFlow."""
     if info.name == "digits":
         raise DataError("digits come with scikit-learn: use source 'files' instead of 'tfds'")
-    import tensorflow_datasets as tfds  # here, since only this needs it
-
-    root = root or Path(tfds.core.constants.DATA_DIR).expanduser()
+    root = root or tfds.default_folder()
     remedy = (
         "Prepare it once, where TensorFlow is installed: import tensorflow_datasets as tfds; "
         f"tfds.builder({info.name!r}, data_dir=FOLDER, file_format='array_record')"
         f".download_and_prepare(). Then say where it is with {published.WHERE}"
     )
-    versions = tfds.core.utils.version.list_all_versions(root / info.name)
-    folders = [root, *(root / info.name / str(version) for version in reversed(versions))]
-    folder = next((f for f in folders if os.path.isfile(f / "dataset_info.json")), None)
+    folder = prepared.find_named(root, (info.name,))
     if folder is None:
-        place = root / info.name / "VERSION" / "dataset_info.json"
+        place = root / info.name / "VERSION" / tfds.INFO_FILE
         raise DataError(f"{info.name}: no prepared set, which would have {place}. {remedy}")
     try:
-        builder = tfds.builder_from_directory(folder)
-        formats = builder.info.available_file_formats()
-        if tfds.core.FileFormat.ARRAY_RECORD not in formats:
-            found = ", ".join(form.value for form in formats)
-            raise DataError(f"{folder}: expected the format array_record, found {found}. {remedy}")
-
-        def image_set(split: str) -> ImageSet:
-            examples = list(builder.as_data_source(split))
-            images = np.stack([example["image"] for example in examples])
-            labels = np.array([example["label"] for example in examples])
-            return _image_set(info, images, labels, f"{folder}, split {split}")
-
-        names = builder.info.features["label"].names
-        return _data_set(info, image_set("train"), image_set("test"), names, folder)
+        builder = tfds.open_set(folder, remedy)
+        train_set, test_set = (
+            _image_set(info, *tfds.read_images(builder, split), f"{folder}, split {split}")
+            for split in ("train", "test")
+        )
+        return _data_set(info, train_set, test_set, tfds.class_names(builder), folder)
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{folder}: {str(error).rstrip('.')}. {remedy}") from error
+
+
+_CIFAR10_MOMENTS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+_CIFAR100_MOMENTS = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
+IMAGENET_MOMENTS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GRAY_MOMENTS = (0.449,), (0.226,)  # of the same photographs, gray
+for _source in (
+    Source(Info("digits", (8, 8, 1), 10, 1437, 360, (0.3053,), (0.3762,)), _load_digits),
+    Source(
+        Info("mnist", (28, 28, 1), 10, 60000, 10000, (0.1307,), (0.3081,)),
+        _load_published,
+        ("mnist",),
+    ),
+    Source(
+        Info("cifar10", (32, 32, 3), 10, 50000, 10000, *_CIFAR10_MOMENTS),
+        _load_published,
+        ("cifar10",),
+    ),
+    Source(
+        Info("cifar100", (32, 32, 3), 100, 50000, 10000, *_CIFAR100_MOMENTS),
+        _load_published,
+        ("cifar100",),
+    ),
+    Source(
+        Info("imagenet", (224, 224, 3), 1000, 1281167, 50000, *IMAGENET_MOMENTS),
+        prepared=("imagenet2012", "imagenet"),
+    ),
+    Source(Info("photographs", (224, 224, 3), 0, 0, 0, *IMAGENET_MOMENTS)),
+    Source(
+        Info("demo", (64, 64, 3), len(demo.CLASSES), 900, 180, *IMAGENET_MOMENTS),
+        prepared=("demo",),
+        make=demo.write_demo,
+    ),
+):
+    register(_source)

@@ -1,7 +1,8 @@
 """The networks: `create` makes one from the name that the paper gives it."""
 
-from mgnet_jax.models.cost import Costs, Part, count, kept_bytes
+from mgnet_jax.models.cost import Costs, Part, count
 from mgnet_jax.models.features import features
+from mgnet_jax.models.memory import Memory, step_memory
 from mgnet_jax.models.network import CHOICES, Network
 from mgnet_jax.models.notation import ModelError, Spec, SpecError, file_name
 from mgnet_jax.models.registry import create, parse
@@ -9,6 +10,7 @@ from mgnet_jax.models.registry import create, parse
 __all__ = [
     "CHOICES",
     "Costs",
+    "Memory",
     "ModelError",
     "Network",
     "Part",
@@ -18,6 +20,6 @@ __all__ = [
     "create",
     "features",
     "file_name",
-    "kept_bytes",
     "parse",
+    "step_memory",
 ]

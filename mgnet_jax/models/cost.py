@@ -8,12 +8,12 @@ changed step has a changed count, and a parameter that has no effect is found.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from mgnet_jax.models.network import Network
+from mgnet_jax.models.program import programs_in, same_rank
 
 Shape = tuple[int, int, int]
 
@@ -61,7 +61,7 @@ class Costs:
 def count(model: Network, image_shape: Shape) -> Costs:
     """Counts a network for one image (height, width, channels), without running it."""
     plain = model.clone(convolution="xla")
-    variables, image = _abstract(plain, image_shape, 1)
+    variables, image = abstract(plain, image_shape, 1)
     outputs = jax.eval_shape(
         lambda v, x: plain.apply(
             v, x, capture_intermediates=lambda m, name: len(m.path) == 1 and name == "__call__"
@@ -92,33 +92,6 @@ def count(model: Network, image_shape: Shape) -> Costs:
     return Costs(tuple(parts))
 
 
-def kept_bytes(model: Network, image_shape: Shape, batch: int) -> int:
-    """Bytes of activations that the backward pass of a batch reads again, as JAX keeps them.
-
-    What XLA then computes again, or keeps besides, is not known here.
-    """
-    variables, images = _abstract(model, image_shape, batch)
-    rest = {key: value for key, value in variables.items() if key != "params"}
-
-    def backward(params: Any, rest: Any, images: Any, key: Any) -> Any:
-        def forward(params: Any) -> Any:
-            return model.apply(
-                {"params": params, **rest},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": key},
-            )
-
-        return jax.vjp(forward, params, has_aux=True)[1]
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    jaxpr = jax.make_jaxpr(backward)(variables["params"], rest, images, key).jaxpr
-    given = set(jaxpr.invars)
-    kept = {v for v in jaxpr.outvars if not hasattr(v, "val") and v not in given}
-    return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)
-
-
 def _output_shape(outputs: Any) -> tuple[int, ...]:
     """The shape of a part's first output; () of what is not called, as a parameter of the whole."""
     if "__call__" not in outputs:
@@ -126,7 +99,7 @@ def _output_shape(outputs: Any) -> tuple[int, ...]:
     return tuple(jax.tree.leaves(outputs["__call__"][0])[0].shape[1:])
 
 
-def _abstract(model: Network, image_shape: Shape, batch: int) -> tuple[Any, Any]:
+def abstract(model: Network, image_shape: Shape, batch: int) -> tuple[Any, Any]:
     """Shapes and types of the variables, and of a batch of images."""
     images = jax.ShapeDtypeStruct((batch, *image_shape), model.compute.param_dtype)
     return jax.eval_shape(model.init, jax.random.key(0), images), images
@@ -143,7 +116,7 @@ def _walk(
         if not any(wanted_here):
             continue
         here = _part(equation, names) or part
-        inner = _inner(equation)
+        inner = programs_in(equation)
         if equation.primitive.name == "scan":
             new, reads = _walk_scan(equation, wanted_here, here, names)
         elif len(inner) == 1 and len(inner[0].invars) == len(equation.invars):
@@ -161,10 +134,10 @@ def _walk_scan(
     equation: Any, wanted: list[bool], part: str, names: tuple[str, ...]
 ) -> tuple[Counter[str], list[bool]]:
     """A loop, turn by turn from the last one, until two turns are alike."""
-    (body,), left = _inner(equation), equation.params["length"]
+    (body,), left = programs_in(equation), equation.params["length"]
     # a loop takes constants, what is carried, and what is scanned, which alone has one axis more
-    carries = sum(map(_same_rank, equation.outvars, body.outvars))
-    consts = sum(map(_same_rank, equation.invars, body.invars)) - carries
+    carries = sum(map(same_rank, equation.outvars, body.outvars))
+    consts = sum(map(same_rank, equation.invars, body.invars)) - carries
     macs: Counter[str] = Counter()
     reads = [False] * len(equation.invars)
     previous = None
@@ -178,26 +151,10 @@ def _walk_scan(
     return macs, reads
 
 
-def _same_rank(outside: Any, inside: Any) -> bool:
-    return outside.aval.ndim == inside.aval.ndim
-
-
 def _part(equation: Any, names: tuple[str, ...]) -> str | None:
     """The part of the network that an operation belongs to, from the names of Flax's modules."""
     stack = str(equation.source_info.name_stack).split("/")
     return next((name for name in stack if name in names), None)
-
-
-def _inner(equation: Any) -> list[Any]:
-    """The programs inside an operation."""
-
-    def open_jaxprs(value: Any) -> Iterator[Any]:
-        for item in value if isinstance(value, tuple | list) else (value,):
-            jaxpr = getattr(item, "jaxpr", item)
-            if hasattr(jaxpr, "eqns"):
-                yield jaxpr
-
-    return [jaxpr for value in equation.params.values() for jaxpr in open_jaxprs(value)]
 
 
 def _macs(equation: Any) -> int:

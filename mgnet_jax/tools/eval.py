@@ -17,12 +17,13 @@ def run(command: Command) -> None:
       ConfigError: the configuration cannot be run, or is not that of the run.
     """
     from mgnet_jax.training.evaluate import evaluate
-    from mgnet_jax.training.workdir import require_checkpoints
+    from mgnet_jax.training.workdir import require_checkpoints, saved_data
 
     require_checkpoints(command.workdir)
     config = choose_config(command)
-    begin(config)
-    evaluate(config, command.workdir, command.flags["checkpoint"])
+    kept, class_names = saved_data(command.workdir) or (None, ())
+    info = begin(config, info=kept)
+    evaluate(config, info, class_names, command.workdir, command.flags["checkpoint"])
 
 
 def choose_config(command: Command) -> ConfigDict:

@@ -3,9 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_collections import ConfigDict
+
+if TYPE_CHECKING:
+    from mgnet_jax.data.info import Info
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,27 +65,38 @@ class Tool(Protocol):
         """Does it; what goes wrong is an exception, with an `exit_code` if it is a message."""
 
 
-def begin(config: ConfigDict, devices: int = 1) -> None:
+def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "Info":
     """Validates a configuration, then prints it with its network and the memory that takes.
 
     Args:
       config: what the tool works with.
       devices: devices that a batch is split over.
+      info: its data set, where a run has kept what is known of it.
+
+    Returns:
+      What is known of the data set.
 
     Raises:
       ConfigError: the configuration cannot be run.
+      DataError: there is no such data set.
     """
     import jax
 
     from mgnet_jax.config import make_model, to_text, validate
-    from mgnet_jax.data.sources import INFO
+    from mgnet_jax.data import sets
     from mgnet_jax.models import count
+    from mgnet_jax.training import measures
     from mgnet_jax.training.describe import memory_summary, model_summary
     from mgnet_jax.training.progress import say
 
-    validate(config, devices)
+    info = validate(config, devices, info)
+    measures.chosen(config.log.measures)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
-    model, info = make_model(config), INFO[config.data.name]
+    model = make_model(config, info)
     costs = count(model, info.image_shape)
     say(f"{to_text(config)}\n\n{model_summary(model, info, costs)}")
-    say(memory_summary(model, info, costs, config.train) + "\n")
+    ahead = None
+    if sets.are_photographs(config.data):
+        ahead = config.data.prefetch * config.train.batch_size // devices
+    say(memory_summary(model, info, costs, config.train, devices, ahead) + "\n")
+    return info

@@ -1,6 +1,11 @@
 """Trains a run, or goes on with it."""
 
+from typing import TYPE_CHECKING
+
 from mgnet_jax.tools.tool import Command, Flag, begin
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 NAME = "train"
 HELP = "train (or go on with) a run"
@@ -13,5 +18,32 @@ def run(command: Command) -> None:
 
     from mgnet_jax.training.loop import train
 
+    make_data(command.config)
     begin(command.config, jax.device_count())
     train(command.config, command.workdir, command.started)
+
+
+def make_data(config: "ConfigDict") -> None:
+    """Makes and prepares a data set that can be made on the spot, if it is not there.
+
+    It says the commands that do the same with photographs of one's own.
+
+    Args:
+      config: not validated yet.
+    """
+    from mgnet_jax.data import sets
+    from mgnet_jax.tools.prepare import prepare
+    from mgnet_jax.training.progress import say
+
+    making = sets.to_make(config.get("data", {}))
+    if making is None:
+        return
+    root, name, make = making
+    folders = root / "photographs"
+    if not folders.exists():
+        make(folders)
+    say(f"a small data set, in folders for each class: {folders}. To prepare such a one:\n")
+    flags = f"--source={folders} --out={root} --name={name}"
+    say(f"  python -m mgnet_jax.main --mode=prepare {flags}\n")
+    prepare(folders, root, name)
+    say("")

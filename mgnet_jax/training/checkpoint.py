@@ -53,21 +53,41 @@ def _score(metrics: dict[str, Any]) -> float:
     return metrics["score"]
 
 
-def save(checkpoints: ocp.CheckpointManager, state: TrainState, score: float | None = None) -> None:
+def save(
+    checkpoints: ocp.CheckpointManager,
+    state: TrainState,
+    score: float | None = None,
+    sums: dict[str, float] | None = None,
+) -> None:
     """Saves the state under its step and returns when it is on disk.
+
+    One that is there already is replaced, if there is another besides.
 
     Args:
       checkpoints: from `open_checkpoints`.
       state: what to save.
       score: the accuracy by which the best epoch is chosen, if this is the end of a scored epoch.
         Of equal scores the later one is the best.
+      sums: the metrics of the steps since the last record, from `Metrics.kept`.
     """
+    step = int(state.step)
+    if step in (steps := checkpoints.all_steps()):
+        if len(steps) == 1:
+            return
+        checkpoints.delete(step)
     checkpoints.save(
-        int(state.step),
+        step,
         args=ocp.args.StandardSave(state),
-        metrics={"score": UNSCORED if score is None else score},
+        metrics={"score": UNSCORED if score is None else score, "sums": sums or {}},
         force=True,
     )
+
+
+def notes(checkpoints: ocp.CheckpointManager, step: int) -> tuple[float | None, dict[str, float]]:
+    """What was saved with a state: its score, None if it has none, and its sums (see `save`)."""
+    saved = checkpoints.metrics(step) or {}
+    score = saved.get("score", UNSCORED)
+    return None if score == UNSCORED else score, saved.get("sums") or {}
 
 
 def find(checkpoints: ocp.CheckpointManager, which: str = "last") -> int | None:
@@ -82,7 +102,7 @@ def find(checkpoints: ocp.CheckpointManager, which: str = "last") -> int | None:
     if which == "last":
         return steps[-1]
     best = checkpoints.best_step()
-    if best is not None and checkpoints.metrics(best)["score"] == UNSCORED:
+    if best is not None and notes(checkpoints, best)[0] is None:
         best = None
     if which == "best" and best is not None:
         return best

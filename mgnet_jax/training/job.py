@@ -1,7 +1,6 @@
-"""What a configuration asks for, made: the network, its data on the device, the compiled steps."""
+"""What a configuration asks for, made: the network, its batches, the compiled steps."""
 
-import functools
-import operator
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -11,60 +10,64 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgnet_jax.config import ConfigError, make_model
-from mgnet_jax.data import pipeline, sources
-from mgnet_jax.training import checkpoint, optim, sharding, steps
+from mgnet_jax.data import splits
+from mgnet_jax.data.order import Batches
+from mgnet_jax.data.photographs import codec
+from mgnet_jax.data.sources import DataSet
+from mgnet_jax.data.stream import Cut, Reading
+from mgnet_jax.training import checkpoint, feed, measures, optim, sharding, steps
+from mgnet_jax.training.measures import Metrics
+from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.state import TrainState, create_state
 
 
 class Job:
-    """All that a configuration asks for, made once: network, data on the device, compiled steps.
+    """All that a configuration asks for, made once and when needed: network, batches, steps.
 
     Args:
       config: a validated configuration.
+      data: its data set; what is not needed of it may be None.
       mesh: devices; default: all.
 
     Attributes:
       steps_per_epoch, total_steps: optimiser steps.
       train_size: images trained on, those held out left out.
-      batch_sizes: images of each step of an epoch, of which only the last may have fewer.
+      batches: how they make batches.
       learning_rates: one a step, float (total_steps,).
 
     Raises:
-      DataError: the data set cannot be read.
-      ConfigError: it has fewer images than the configuration needs.
+      ConfigError: there are fewer images than the configuration needs, or no such measure.
+      DataError: what is to read photographs is not installed.
     """
 
-    def __init__(self, config: ConfigDict, mesh: Mesh | None = None):
-        self.config = config
+    def __init__(self, config: ConfigDict, data: DataSet, mesh: Mesh | None = None):
+        self.config, self.data = config, data
         self.mesh = mesh or sharding.make_mesh()
-        info = sources.INFO[config.data.name]
-        self.model = make_model(config)
-        self.data = sources.load(config.data.name, config.data.dir, config.data.source)
-        train, self.validation = self.data.train, None
-        if config.data.validation:
-            train, self.validation = sources.hold_out(train, config.data.validation, config.seed)
-        self.train_size = len(train)
+        self.model = make_model(config, data.info)
+        self.train_size = data.info.train_size - config.data.validation
         if self.train_size < config.train.batch_size:
             raise ConfigError(
                 f"config.train.batch_size={config.train.batch_size} is more than the "
                 f"{self.train_size} training images in config.data.dir={config.data.dir!r}"
             )
-        self.batch_sizes = pipeline.batch_sizes(
-            self.train_size, config.train.batch_size, config.data.last_batch
+        self.batches = Batches(
+            self.train_size,
+            config.train.batch_size,
+            config.train.accumulate,
+            config.data.last_batch,
+            config.seed,
         )
-        self.steps_per_epoch = len(self.batch_sizes)
+        self.steps_per_epoch = self.batches.steps
         self.total_steps = config.train.epochs * self.steps_per_epoch
         schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, schedule)
         # on the host, so that reporting one does not wait for the device
         self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(self.total_steps)))
-        calls_end = config.log.every_steps, config.checkpoint.every_steps, self.steps_per_epoch
-        self._stops = [n for n in calls_end if n]
+        self.measures = measures.chosen(config.log.measures)
         self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
         self.copies = sharding.replicated(self.mesh)
-        self._train_images = train
-        mean, std = config.data.mean or info.mean, config.data.std or info.std
-        self._scale = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+        mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
+        self.scale: Any = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
 
     def _create_state(self, rng: jax.Array) -> TrainState:
         shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0
@@ -78,22 +81,50 @@ class Job:
         """Shapes, types and shardings of the state, to restore a checkpoint into."""
         return checkpoint.abstract(jax.eval_shape(self._create_state, self.init_rng), self.copies)
 
-    @cached_property
-    def train_set(self) -> tuple[jax.Array, jax.Array]:
-        """Images and labels to train on, on the device."""
-        return pipeline.to_device(self._train_images, self.copies)
+    def no_metrics(self, saved: dict[str, float] | None = None) -> Metrics:
+        """The metrics of no images yet, or those saved with a checkpoint if they fit."""
+        return jax.device_put(Metrics.zero(self.measures).restored(saved or {}), self.copies)
 
     @cached_property
-    def scored_sets(self) -> dict[str, tuple[jax.Array, jax.Array]]:
-        """Images and labels to score, on the device."""
+    def reading(self) -> Reading:
+        """How photographs are read."""
+        data = self.config.data
+        process = {"process": jax.process_index(), "processes": jax.process_count()}
+        return Reading(data.workers, data.threads, data.prefetch, **process)
+
+    @cached_property
+    def cut(self) -> Cut:
+        """How photographs become images."""
+        data, shape = self.config.data, self.data.info.image_shape
+        decoder = codec.find_decoder(data.decoder)
+        return Cut(shape, data.crop_area, data.shorter_side or round(shape[0] * 8 / 7), decoder)
+
+    @cached_property
+    def train_split(self) -> tuple[Any, Any]:
+        """The images to train on, and those held out (or None)."""
+        count = self.config.data.validation
+        return splits.split(self.data.train, count, self.config.seed)
+
+    @cached_property
+    def train_feed(self) -> feed.Feed:
+        """The batches to train on."""
+        arguments = self.batches, self.cut, self.reading, self.mesh
+        return feed.training_feed(self.train_split[0], *arguments)
+
+    @cached_property
+    def scored_feeds(self) -> dict[str, feed.Feed]:
+        """The batches to score, of the test images and of those held out, if any."""
         sets = {"test": self.data.test}
-        if self.validation is not None:
-            sets["validation"] = self.validation
-        return {name: pipeline.to_device(images, self.copies) for name, images in sets.items()}
+        if self.config.data.validation and self.data.train is not None:
+            sets["validation"] = self.train_split[1]
+        devices = self.mesh.devices.size
+        size = -(-self.config.eval.batch_size // devices) * devices
+        arguments = size, self.cut, self.reading, self.mesh
+        return {name: feed.scoring_feed(images, *arguments) for name, images in sets.items()}
 
     @cached_property
     def train_chunks(self) -> dict[int, Any]:
-        """The compiled chunk of steps for each batch size, see `steps.make_train_chunk`."""
+        """The compiled steps for each batch size, see `steps.make_train_chunk`."""
         train, data = self.config.train, self.config.data
         step = steps.make_train_step(
             self.model,
@@ -103,66 +134,102 @@ class Job:
             flip=data.flip,
             label_smoothing=train.label_smoothing,
             ema_decay=train.ema_decay,
-            **self._scale,
+            measures=self.measures,
+            **self.scale,
         )
-        chunk = steps.make_train_chunk(step, self.mesh)
+        chunk = steps.make_train_chunk(step, self.train_feed, self.mesh)
+        state, metrics = self.abstract_state(), self.no_metrics()
         compiled = {}
-        for batch_size in {*self.batch_sizes}:
-            indices = self.indices(self.batch_sizes.index(batch_size), 1)
-            arguments = (*self.train_set, indices, 0, self.step_rng)
-            compiled[batch_size] = chunk.lower(self.abstract_state(), *arguments).compile()
+        for size in {*self.batches.sizes}:
+            arrays = self.train_feed.abstract(size)
+            compiled[size] = chunk.lower(state, metrics, arrays, 0, self.step_rng).compile()
         return compiled
 
-    @cached_property
-    def _score(self) -> Any:
-        batch_size = self.config.eval.batch_size
-        return steps.make_score(self.model, self.mesh, batch_size=batch_size, **self._scale)
-
-    def indices(self, start: int, count: int) -> jax.Array:
-        """The images of `count` steps from `start`: (steps of a call, parts, n), 0 beyond."""
-        config = self.config
-        rows = pipeline.batch_indices(
-            self.train_size,
-            config.train.batch_size,
-            config.seed,
-            start,
-            count,
-            config.data.last_batch,
-        )
-        padded = np.zeros((min(self._stops), rows.shape[1]), np.int32)
-        padded[:count] = rows
-        parts = padded.reshape(len(padded), config.train.accumulate, -1)
-        return jax.device_put(parts, sharding.batch(self.mesh, axis=2))
-
     def train_steps(
-        self, state: TrainState, begin: int, end: int
-    ) -> tuple[TrainState, steps.Metrics]:
+        self, state: TrainState, metrics: Metrics, begin: int, end: int
+    ) -> tuple[TrainState, Metrics]:
         """Runs the steps begin .. end - 1 of one epoch; the old state is used up.
 
-        They are one compiled call, or two if the last of them has a smaller batch.
+        They are one compiled call, or two if the last of them has a smaller batch. Theirs are added
+        to the metrics.
         """
-        batch_size, last = self.batch_sizes[0], self.batch_sizes[(end - 1) % self.steps_per_epoch]
-        full = end if last == batch_size else end - 1
-        metrics = []
-        for size, start, stop in ((batch_size, begin, full), (last, full, end)):
-            if start < stop:
-                count, indices = stop - start, self.indices(start, stop - start)
-                state, new = self.train_chunks[size](
-                    state, *self.train_set, indices, count, self.step_rng
+        size, last = self.batches.of_step(begin), self.batches.of_step(end - 1)
+        full = end if last == size else end - 1
+        for chunk, start, stop in ((size, begin, full), (last, full, end)):
+            if count := stop - start:
+                arrays = self.train_feed.arrays(start, count)
+                state, metrics = self.train_chunks[chunk](
+                    state, metrics, arrays, count, self.step_rng
                 )
-                metrics.append(new)
-        return state, functools.reduce(operator.add, metrics)
+        return state, metrics
 
-    def score(self, state: TrainState) -> dict[str, float]:
-        """Loss and accuracy (0 to 1) on every scored set, all of its images."""
-        variables = state.variables
-        sums = {name: self._score(variables, *images) for name, images in self.scored_sets.items()}
+    @property
+    def columns(self) -> list[str]:
+        """The names of what a run records besides what all do."""
+        names = ["waiting"] if self.train_feed.streamed else []
+        for m in self.measures:
+            names.append(m.name)
+            names += [f"{split}_{m.name}" for split in self.scored_feeds if m.of == "image"]
+        return names
+
+    def ends_record(self, step: int) -> bool:
+        """Whether a record of the metrics ends with that step: an epoch's end is always one."""
+        return step % self.config.log.every_steps == 0 or step % self.steps_per_epoch == 0
+
+    def next_stop(self, step: int, most: int) -> int:
+        """Where a call from `step` ends, of at most that many steps.
+
+        It does not go beyond a record, an epoch or a checkpoint.
+        """
+        ends = self.config.log.every_steps, self.config.checkpoint.every_steps, self.steps_per_epoch
+        most = min(most, self.train_feed.most_steps)
+        return min(step + most, *(step - step % n + n for n in ends if n))
+
+    @cached_property
+    def _scores(self) -> dict[str, Any]:
         return {
-            f"{name}_{key}": value
-            for name, metrics in sums.items()
-            for key, value in metrics.summary().items()
+            name: steps.make_score(
+                self.model, split, self.mesh, measures=self.measures, **self.scale
+            )
+            for name, split in self.scored_feeds.items()
         }
 
-    def next_stop(self, step: int) -> int:
-        """Where `train_steps` from `step` ends: a record, an epoch's end or a checkpoint."""
-        return min(step - step % n + n for n in self._stops)
+    def score(
+        self, state: TrainState, stopped: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Loss, accuracy (0 to 1) and measures of images on every scored set, all of its images.
+
+        Args:
+          state: what to score.
+          stopped: asked between compiled calls; None is returned if it says so.
+        """
+        scores: dict[str, float] = {}
+        for name, split in self.scored_feeds.items():
+            metrics = self._score(self._scores[name], split, state.variables, stopped)
+            if metrics is None:
+                return None
+            if int(metrics.count) != split.size:
+                raise AssertionError(f"{int(metrics.count)} of {split.size} {name} images scored")
+            of_images = {"loss", "accuracy", *(m.name for m in self.measures if m.of == "image")}
+            scores |= {f"{name}_{k}": v for k, v in metrics.summary().items() if k in of_images}
+        return scores
+
+    def _score(
+        self, call: Any, split: feed.Feed, variables: Any, stopped: Callable[[], bool]
+    ) -> Metrics | None:
+        """Metrics of a scored set; one call is under way while the next one's batches are made."""
+        metrics, pace, first, running = self.no_metrics(), Pace(), 0, 0
+        try:
+            while first < split.batches:
+                if stopped():
+                    return None
+                count = min(pace.steps, split.most_steps, split.batches - first)
+                before, arrays = metrics, split.arrays(first, count)
+                metrics = call(variables, metrics, arrays, count)
+                if running:
+                    jax.block_until_ready(before.count)
+                    pace.ended(running)
+                first, running = first + count, count
+        finally:
+            split.close()
+        return metrics

@@ -9,17 +9,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import check_last_batch, to_json
+from mgnet_jax.config import check_last_batch
+from mgnet_jax.data.info import DataError
+from mgnet_jax.data.sets import load
 from mgnet_jax.training import checkpoint, steps
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.describe import mebibytes
-from mgnet_jax.training.files import replace_file
 from mgnet_jax.training.job import Job
+from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.metrics import MetricsWriter, read_metrics
+from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.progress import Progress, say
 from mgnet_jax.training.results import chosen_by, epoch_line, results_table
 from mgnet_jax.training.supervise import StopSignal
-from mgnet_jax.training.workdir import CONFIG, check_workdir
+from mgnet_jax.training.workdir import check_workdir, keep
 
 
 class TrainError(RuntimeError):
@@ -39,7 +42,8 @@ class Interrupted(Exception):
 def train(config: ConfigDict, workdir: Path, started: float) -> None:
     """Trains, or goes on with, the run in workdir until its last epoch.
 
-    Leaves checkpoints, metrics.jsonl, metrics.csv, curves.png and config.json in workdir.
+    Leaves checkpoints, metrics.jsonl, metrics.csv, curves.png, config.json and data.json in
+    workdir.
 
     Args:
       config: a validated configuration.
@@ -54,27 +58,29 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
     """
     check_workdir(config, workdir)
     with StopSignal() as stop:
-        job = Job(config)
-        check_last_batch(config, job.train_size, job.mesh.devices.size)
+        job = Job(config, load(config.data))
+        check_last_batch(config, job.data.info, job.mesh.devices.size)
         with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
             step = checkpoint.find(checkpoints) or 0
-            if step == job.total_steps:
+            score, sums = checkpoint.notes(checkpoints, step) if step else (None, {})
+            finished = step == job.total_steps and score is not None
+            if finished:
                 say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
             else:
                 if not step and (workdir / "metrics.jsonl").exists():
                     say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
+                keep(config, job.data, workdir)
                 loop = _Loop(job, checkpoints, workdir, step, started)
-                replace_file(workdir / CONFIG, to_json(config).encode())
-                loop.run(stop)
+                loop.run(stop, job.no_metrics(sums), scored=score is not None)
     history, curves = read_metrics(workdir), workdir / "curves.png"
-    if step < job.total_steps or not curves.exists():
+    if not finished or not curves.exists():
         plot_curves(history, curves, f"{job.model.spec} on {config.data.name}")
     say(f"\n{results_table(config, history)}\n")
     say(f"checkpoints, metrics.jsonl, metrics.csv and curves.png are in {workdir}")
 
 
 class _Loop:
-    """Chunk after chunk; while the device computes one, the one before it is reported."""
+    """Call after call; while the device computes one, the one before it is reported."""
 
     def __init__(self, job: Job, checkpoints: Any, workdir: Path, step: int, started: float):
         config = job.config
@@ -84,69 +90,116 @@ class _Loop:
             say(f"Going on from step {step:,} of {workdir}.")
         else:
             self.state = job.initial_state()
-        self.writer = MetricsWriter(workdir, start_step=step, tensorboard=config.log.tensorboard)
-        mean_batch = sum(job.batch_sizes) / len(job.batch_sizes)
+        self.writer = MetricsWriter(
+            workdir,
+            start_step=step,
+            further=job.columns,
+            tensorboard=config.log.tensorboard,
+        )
+        mean_batch = sum(job.batches.sizes) / job.steps_per_epoch
         self.progress = Progress(job.total_steps, config.train.epochs, mean_batch)
-        self.unread: tuple[int, steps.Metrics] | None = None
+        self.pace = Pace()
+        self.finished = False
+        self.unread: tuple[int, int, Metrics] | None = None
         self.first = True
 
-    def run(self, stop: StopSignal) -> None:
-        """Trains to the last step, or until a signal."""
-        with self.writer, closing(self.progress):
+    def run(self, stop: StopSignal, metrics: Metrics, scored: bool) -> None:
+        """Trains to the last step, or until a signal.
+
+        Args:
+          stop: what notes a signal.
+          metrics: of the steps since the last record.
+          scored: whether an epoch that ended here has been scored.
+        """
+        self.metrics = metrics
+        with self.writer, closing(self.progress), closing(self.job.train_feed):
             self.compile()
-            while self.step < self.job.total_steps:
+            if self.step and self.due and not scored:
+                self.score_and_save(stop)
+            while self.step < self.job.total_steps and not stop.received:
+                self.train(stop)
+            if (signal := stop.received) and not self.finished:
+                where = f"after step {self.step:,}, which is saved" if self.step else "at the start"
+                raise Interrupted(
+                    signal,
+                    f"stopped by {signal.name} {where}; the same command goes on from there",
+                )
+
+    def train(self, stop: StopSignal) -> None:
+        """Trains until there is something to save: an epoch's end, a checkpoint, an end."""
+        every = self.job.config.checkpoint.every_steps
+        try:
+            self.advance()
+            while not (stop.received or self.epoch_ended or (every and self.step % every == 0)):
                 self.advance()
-                signal, every = stop.received, self.job.config.checkpoint.every_steps
-                if self.epoch_ended or signal or (every and self.step % every == 0):
-                    self.report()
-                    self.score_and_save()
-                if signal and self.step < self.job.total_steps:
-                    raise Interrupted(
-                        signal,
-                        f"stopped by {signal.name} after step {self.step:,}, which is saved; the "
-                        f"same command goes on from there",
-                    )
+        except (DataError, OSError):  # an input that cannot be read costs no work
+            if self.step and self.step not in self.checkpoints.all_steps():
+                self.report()
+                self.check_finite()
+                self.save()
+            raise
+        self.report()
+        self.score_and_save(stop)
 
     @property
     def epoch_ended(self) -> bool:
         """Whether the last step was the last one of an epoch."""
         return self.step % self.job.steps_per_epoch == 0
 
+    @property
+    def due(self) -> bool:
+        """Whether the state is to be scored."""
+        epoch, every = self.step // self.job.steps_per_epoch, self.job.config.eval.every_epochs
+        return self.epoch_ended and (epoch % every == 0 or self.step == self.job.total_steps)
+
     def advance(self) -> None:
-        """Starts the next chunk, and meanwhile reports the one before."""
-        end = self.job.next_stop(self.step)
-        self.state, metrics = self.job.train_steps(self.state, self.step, end)
+        """Starts the next call, and meanwhile reports the one before."""
+        job, begin = self.job, self.step
+        end = job.next_stop(begin, self.pace.steps)
+        state, metrics = job.train_steps(self.state, self.metrics, begin, end)
+        self.state = state
         self.report()
-        self.step, self.unread = end, (end, metrics)
+        self.step, self.unread = end, (begin, end, metrics)
+        self.metrics = job.no_metrics() if job.ends_record(end) else metrics
 
     def compile(self) -> None:
-        """Compiles the chunks of steps and says what it took."""
+        """Compiles the steps and says what it took."""
         job, begun = self.job, time.monotonic()
-        memory = job.train_chunks[job.batch_sizes[0]].memory_analysis()
+        memory = job.train_chunks[job.batches.sizes[0]].memory_analysis()
         seconds = time.monotonic() - begun
-        last = job.batch_sizes[-1]
-        smaller = f", the last of {last} images compiled apart" if last < job.batch_sizes[0] else ""
+        last = job.batches.sizes[-1]
+        apart = last < job.batches.sizes[0]
+        smaller = f", the last of {last} images compiled apart" if apart else ""
         size = f", {mebibytes(memory.temp_size_in_bytes)} of working memory" if memory else ""
         count = job.mesh.devices.size
         self.progress.note(
             f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}, "
             f"{job.train_size:,} training images, {job.steps_per_epoch:,} steps an epoch{smaller}; "
-            f"compiled in {seconds:.1f} s{size}"
+            f"compiled in {seconds:.1f} s{size}{job.train_feed.note}"
         )
+        self.pace.begin()
+        self.waited, self.waited_from = 0.0, time.monotonic()
 
     def report(self) -> None:
-        """Shows and writes the metrics of the chunk that is not reported yet, if there is one."""
+        """Shows the metrics of the call that is not reported yet, and writes a record that ends."""
         if not self.unread:
             return
-        job, (step, metrics) = self.job, self.unread
+        job, (begin, step, metrics) = self.job, self.unread
         self.unread = None
-        values, seconds = metrics.summary(), time.monotonic() - self.started
+        values = metrics.summary()
+        self.pace.ended(step - begin)
+        seconds = time.monotonic() - self.started
         if self.first:
             self.progress.note(f"first steps done {seconds:.1f} s after the start")
             self.first = False
         if not np.isfinite(values["loss"]):
             raise self.diverged(f"the loss is {values['loss']}", step)
-        self.progress.update(step, **values, last=step == job.total_steps)
+        waiting, last = self.waiting(), step == job.total_steps
+        loss, accuracy = values["loss"], values["accuracy"]
+        self.progress.update(step, loss, accuracy, waiting=waiting.get("waiting"), last=last)
+        if not job.ends_record(step):
+            return
+        self.waited, self.waited_from = job.train_feed.waited, time.monotonic()
         self.writer.write(
             "train",
             step,
@@ -154,8 +207,17 @@ class _Loop:
             learning_rate=job.learning_rates[step - 1],
             images_per_second=self.progress.images_per_second,
             seconds=seconds,
+            **waiting,
             **values,
         )
+
+    def waiting(self) -> dict[str, float]:
+        """The share of the time since the last record that was spent waiting for a stream."""
+        feed, now = self.job.train_feed, time.monotonic()
+        if not feed.streamed:
+            return {}
+        waited, passed = feed.waited - self.waited, now - self.waited_from
+        return {"waiting": waited / max(passed, 1e-9)}
 
     def diverged(self, what: str, step: int) -> TrainError:
         """The error of a run that has nothing to go on with."""
@@ -167,16 +229,27 @@ class _Loop:
             f"--workdir."
         )
 
-    def score_and_save(self) -> None:
-        """Scores the end of an epoch if that is due, and saves the state."""
-        job, score = self.job, None
-        epoch, every = self.step // job.steps_per_epoch, job.config.eval.every_epochs
+    def score_and_save(self, stop: StopSignal) -> None:
+        """Scores the state if that is due, unless a signal comes first, and saves it."""
+        scores = None
         with self.progress.paused():
-            if not steps.all_finite((self.state.params, self.state.batch_stats)):
-                raise self.diverged("the weights are no longer finite", self.step)
-            if self.epoch_ended and (epoch % every == 0 or self.step == job.total_steps):
-                scores = job.score(self.state)
-                score = scores[chosen_by(job.config)]
+            self.check_finite()
+            if self.due:
+                scores = self.job.score(self.state, lambda: stop.received is not None)
+            if scores is not None:
+                epoch = self.step // self.job.steps_per_epoch
                 self.writer.write("eval", self.step, epoch, **scores)
                 self.progress.note(epoch_line(epoch, scores))
-            checkpoint.save(self.checkpoints, self.state, score)
+                self.finished = self.step == self.job.total_steps
+            self.save(None if scores is None else scores[chosen_by(self.job.config)])
+        self.pace.begin()
+
+    def check_finite(self) -> None:
+        """Raises TrainError if the weights are not finite."""
+        if not steps.all_finite((self.state.params, self.state.batch_stats)):
+            raise self.diverged("the weights are no longer finite", self.step)
+
+    def save(self, score: float | None = None) -> None:
+        """Saves the state and the sums of a record that has not ended."""
+        kept = {} if self.job.ends_record(self.step) else self.metrics.kept()
+        checkpoint.save(self.checkpoints, self.state, score, kept)

@@ -8,12 +8,13 @@ import importlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mgnet_jax.training.files import replace_file
 
-COLUMNS = (  # of metrics.csv; a line of metrics.jsonl has the first three and any of the others
+COLUMNS = (  # of metrics.csv, before further ones; metrics.jsonl has the first three in each line
     *("kind", "step", "epoch"),
     *("loss", "accuracy", "learning_rate", "images_per_second", "seconds"),
     *("validation_loss", "validation_accuracy"),
@@ -48,15 +49,22 @@ class MetricsWriter(contextlib.ExitStack):
     """Writes metrics.jsonl, metrics.csv and, when asked, TensorBoard scalars into `workdir`.
 
     metrics.jsonl has one JSON object a line: `kind` ("train" or "eval"), `step`, `epoch` and some
-    of the other `COLUMNS`; metrics.csv has the same as rows, blank where a record has no value. NaN
+    of the other columns; metrics.csv has the same as rows, blank where a record has no value. NaN
     and infinity are null in the one, nan in the other, absent in TensorBoard. Lines are flushed as
     written. One process writes, process 0 of several. `close()` or the end of a `with` closes all.
     """
 
     def __init__(
-        self, workdir: str | os.PathLike[str], *, start_step: int = 0, tensorboard: bool = False
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        start_step: int = 0,
+        further: Iterable[str] = (),
+        tensorboard: bool = False,
     ) -> None:
         """Open the files and drop from them what the run is going to write again.
+
+        `further` names columns besides `COLUMNS`.
 
         Those are the records after `start_step`, the step it resumes from, or all if that is 0: a
         resumed run leaves the files of an uninterrupted one. Raises LogError, before any file has
@@ -65,8 +73,11 @@ class MetricsWriter(contextlib.ExitStack):
         super().__init__()
         self._workdir = Path(workdir)
         first = start_step + 1 if start_step else 0
-        lines = [_lines(record) for record in read_metrics(workdir) if record["step"] < first]
-        lines.insert(0, ("", ",".join(COLUMNS) + "\n"))
+        records = [record for record in read_metrics(workdir) if record["step"] < first]
+        before = [name for record in records for name in record]
+        self.columns = tuple(dict.fromkeys([*COLUMNS, *further, *before]))
+        lines = [_lines(record, self.columns) for record in records]
+        lines.insert(0, ("", ",".join(self.columns) + "\n"))
         self._board: Any = None
         if tensorboard:
             self._board = self.enter_context(_tensorboard(self._workdir / "tensorboard", first))
@@ -81,8 +92,11 @@ class MetricsWriter(contextlib.ExitStack):
     def write(self, kind: str, step: int, epoch: float, **values: SupportsFloat) -> None:
         """Append a record; raises LogError if its kind or the name of a value is unknown."""
         finite = {name: float(x) for name, x in values.items() if math.isfinite(x)}
+        if unknown := values.keys() - set(self.columns):
+            known = self.columns[3:]
+            raise LogError(f"unknown metrics {sorted(unknown)}; the known ones are {known}")
         record = _checked(kind, int(step), float(epoch), **(dict.fromkeys(values) | finite))
-        for file, line in zip(self._files, _lines(record), strict=True):
+        for file, line in zip(self._files, _lines(record, self.columns), strict=True):
             file.write(line)
             file.flush()
         for name, x in finite.items() if self._board else ():
@@ -96,14 +110,15 @@ class MetricsWriter(contextlib.ExitStack):
 def _checked(kind: str, step: int, epoch: float, **values: float | None) -> Record:
     if kind not in ("train", "eval"):
         raise LogError(f"the kind of a record is 'train' or 'eval', not {kind!r}")
-    if unknown := values.keys() - set(COLUMNS):
-        raise LogError(f"unknown metrics {sorted(unknown)}; the known ones are {COLUMNS[3:]}")
+    for name, value in values.items():
+        if not name.isidentifier() or type(value) not in (int, float, type(None)):
+            raise LogError(f"{name!r}: {value!r} is no number with a name")
     return {"kind": kind, "step": step, "epoch": epoch, **values}
 
 
-def _lines(record: Record) -> tuple[str, str]:
+def _lines(record: Record, columns: Iterable[str]) -> tuple[str, str]:
     """Return a record's line of metrics.jsonl and of metrics.csv, where no cell needs quotes."""
-    cells = [record.get(name, "") for name in COLUMNS]
+    cells = [record.get(name, "") for name in columns]
     row = ",".join("nan" if cell is None else str(cell) for cell in cells)
     return json.dumps(record, allow_nan=False) + "\n", row + "\n"
 

@@ -61,57 +61,120 @@ def progress_line(
     )
 
 
-@dataclasses.dataclass
-class Progress:
-    """Shows the progress line: in place on a terminal, elsewhere as a line every `interval_s`.
+def count_line(done: int, total: int, unit: str, pace: tuple[float, float] | None) -> str:
+    """Format how far a count is, with "-" for a rate not known yet.
 
-    The rate and the time left come from the updates of the last 30 seconds, or the last two if they
-    are rarer. The first update only starts the clock, so that compilation does not count.
+    >>> count_line(12345, 1281167, "images", (30, 15000))
+    '   12,345/1,281,167 images    500 images/s  left 42:18'
     """
+    whole, rate, left = f"{total:,}", "-", "-"
+    if pace:
+        seconds, more = pace
+        rate = f"{more / seconds:,.{int(more < 10 * seconds)}f}"
+        left = duration(max(total - done, 0) * seconds / more)
+    return f"{done:>{len(whole)},}/{whole} {unit}  {rate:>5} {unit}/s  left {left}"
 
-    total_steps: int
-    epochs: float
-    batch_size: float  # images in a step, on average
+
+@dataclasses.dataclass(kw_only=True)
+class Line:
+    """A line that changes: in place on a terminal, elsewhere a new one every `interval_s`."""
+
     interval_s: float = 10.0
     clock: Callable[[], float] = time.monotonic
     stream: TextIO = dataclasses.field(default_factory=lambda: sys.stdout)
 
     def __post_init__(self) -> None:
-        """Start without updates."""
-        self.images_per_second = math.nan  # until the second update
-        self._points: deque[tuple[float, int]] = deque()  # (seconds not paused, step)
-        self._paused_s, self._due, self._shown = 0.0, -math.inf, ""  # shown: the line in place
+        """Start without a line."""
+        self._due, self._shown = -math.inf, ""  # shown: the line in place
 
-    def update(self, step: int, loss: float, accuracy: float, *, last: bool = False) -> None:
-        """Note the state after `step` steps, and show it when a line is due or it is the `last`."""
-        now, points = self.clock(), self._points
-        points.append((now - self._paused_s, step))
-        while len(points) > 2 and points[-1][0] - points[1][0] >= 30:
-            points.popleft()
-        seconds, steps = (b - a for a, b in zip(points[0], points[-1], strict=True))
-        left = math.nan
-        if steps > 0 and seconds > 0:
-            self.images_per_second = steps * self.batch_size / seconds
-            left = max(self.total_steps - step, 0) * seconds / steps
-        if now < self._due and not last:
-            return
-        run = (step, self.total_steps, self.epochs * step / self.total_steps, self.epochs)
-        line = progress_line(*run, loss, accuracy, self.images_per_second, left)
-        if self.stream.isatty():
-            self._due = now + 0.1
-            width = max(shutil.get_terminal_size().columns, 2) - 1
-            if len(line) > width:
-                line = textwrap.shorten(line.replace("images", "img"), width, placeholder="")
-            say("\r" + line.ljust(len(self._shown)), end="\n" if last else "", stream=self.stream)
-            self._shown = "" if last else line
-        else:
+    @property
+    def due(self) -> bool:
+        """Whether it is time to show the line again."""
+        return self.clock() >= self._due
+
+    def show(self, text: str, *, last: bool = False) -> None:
+        """Show the line now; after the `last` comes other text."""
+        now = self.clock()
+        if not self.stream.isatty():
             self._due = now + self.interval_s
-            say(line, stream=self.stream)
+            say(text, stream=self.stream)
+            return
+        self._due = now + 0.1
+        width = max(shutil.get_terminal_size().columns, 2) - 1
+        if len(text) > width:
+            text = textwrap.shorten(text.replace("images", "img"), width, placeholder="")
+        say("\r" + text.ljust(len(self._shown)), end="\n" if last else "", stream=self.stream)
+        self._shown = "" if last else text
 
     def note(self, text: str) -> None:
         """Show a full line of text; a line in place is moved below it."""
         erase = f"\r{' ' * len(self._shown)}\r" if self._shown else ""
         say(f"{erase}{text}\n{self._shown}", end="", stream=self.stream)
+
+    def close(self) -> None:
+        """End a line in place, so that what comes after it (an error) starts a new line."""
+        say("", end="\n" if self._shown else "", stream=self.stream)
+        self._shown = ""
+
+
+class Rate:
+    """How fast a count grows: over the last 30 seconds, or between the last two if rarer."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()  # (seconds, count)
+
+    def update(self, seconds: float, count: int) -> tuple[float, float] | None:
+        """Note the count at a time; (seconds, how many in them), None if it is not known yet."""
+        points = self._points
+        points.append((seconds, count))
+        while len(points) > 2 and points[-1][0] - points[1][0] >= 30:
+            points.popleft()
+        past, more = (b - a for a, b in zip(points[0], points[-1], strict=True))
+        return (past, more) if more > 0 and past > 0 else None
+
+
+@dataclasses.dataclass
+class Progress(Line):
+    """Shows the progress line of a run.
+
+    The rate and the time left are those of `Rate`. The first update only starts the clock, so that
+    compilation does not count.
+    """
+
+    total_steps: int
+    epochs: float
+    batch_size: float  # images in a step, on average
+
+    def __post_init__(self) -> None:
+        """Start without updates."""
+        super().__post_init__()
+        self.images_per_second = math.nan  # until the second update
+        self._rate, self._paused_s = Rate(), 0.0
+
+    def update(
+        self,
+        step: int,
+        loss: float,
+        accuracy: float,
+        *,
+        waiting: float | None = None,
+        last: bool = False,
+    ) -> None:
+        """Note the state after `step` steps, and show it when a line is due or it is the `last`.
+
+        `waiting` is the share of the time spent waiting for images, where there is such a thing.
+        """
+        left = math.nan
+        if rate := self._rate.update(self.clock() - self._paused_s, step):
+            seconds, steps = rate
+            self.images_per_second = steps * self.batch_size / seconds
+            left = max(self.total_steps - step, 0) * seconds / steps
+        if self.due or last:
+            run = (step, self.total_steps, self.epochs * step / self.total_steps, self.epochs)
+            line = progress_line(*run, loss, accuracy, self.images_per_second, left)
+            if waiting is not None:
+                line += f"  waits {100 * waiting:.0f} %"
+            self.show(line, last=last)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -120,10 +183,25 @@ class Progress:
         yield
         self._paused_s += self.clock() - start
 
-    def close(self) -> None:
-        """End a line in place, so that what comes after it (an error) starts a new line."""
-        say("", end="\n" if self._shown else "", stream=self.stream)
-        self._shown = ""
+
+@dataclasses.dataclass
+class Count(Line):
+    """Shows how many of something are done, how fast that goes and how long it will take."""
+
+    total: int
+    unit: str  # what is counted, in the plural
+
+    def __post_init__(self) -> None:
+        """Start without updates."""
+        super().__post_init__()
+        self._rate = Rate()
+
+    def update(self, done: int) -> None:
+        """Note how many are `done`, and show it when a line is due or they are all."""
+        last = done >= self.total
+        rate = self._rate.update(self.clock(), done)
+        if self.due or last:
+            self.show(count_line(done, self.total, self.unit, rate), last=last)
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:

@@ -6,7 +6,6 @@ Images come as uint8 and are augmented and normalised here, on the device.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,45 +14,15 @@ from jax.sharding import Mesh
 
 from mgnet_jax.data.augment import augment, normalise
 from mgnet_jax.training import sharding
+from mgnet_jax.training.feed import Feed
+from mgnet_jax.training.measures import Measure, Metrics, measure
 from mgnet_jax.training.state import TrainState
-
-
-@flax.struct.dataclass
-class Metrics:
-    """Sums over images: of the loss, of the right answers, and their number."""
-
-    loss_sum: jax.Array
-    correct: jax.Array
-    count: jax.Array
-
-    @classmethod
-    def zero(cls) -> "Metrics":
-        """No images yet."""
-        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-    def __add__(self, other: "Metrics") -> "Metrics":
-        return jax.tree.map(jnp.add, self, other)
-
-    def summary(self) -> dict[str, float]:
-        """Mean loss and accuracy (0 to 1); waits for the device."""
-        count = max(int(self.count), 1)
-        return {"loss": float(self.loss_sum) / count, "accuracy": int(self.correct) / count}
 
 
 @jax.jit
 def all_finite(tree: Any) -> jax.Array:
     """Whether no number in a tree is infinite or NaN."""
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-def measure(losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
-    """Metrics of one batch; images whose mask is False do not count."""
-    right = (jnp.argmax(logits, -1) == labels) & mask
-    return Metrics(
-        jnp.sum(jnp.where(mask, losses, 0), dtype=jnp.float32),
-        jnp.sum(right, dtype=jnp.int32),
-        jnp.sum(mask, dtype=jnp.int32),
-    )
 
 
 def make_train_step(
@@ -67,6 +36,7 @@ def make_train_step(
     flip: bool,
     label_smoothing: float,
     ema_decay: float,
+    measures: tuple[Measure, ...] = (),
 ) -> Callable[[TrainState, jax.Array, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
     """One optimiser step.
 
@@ -86,7 +56,7 @@ def make_train_step(
         )
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
-        metrics = measure(losses, logits, labels, jnp.ones_like(labels, bool))
+        metrics = measure(measures, losses, logits, labels, jnp.ones_like(labels, bool))
         return jnp.mean(losses), (updated.get("batch_stats", {}), metrics)
 
     def train_step(
@@ -110,11 +80,12 @@ def make_train_step(
         zero = jax.tree.map(jnp.zeros_like, state.params)
         (batch_stats, grads, metrics), _ = jax.lax.scan(
             one_part,
-            (state.batch_stats, zero, Metrics.zero()),
+            (state.batch_stats, zero, Metrics.zero(measures)),
             (images, labels, jax.random.split(key, parts)),
             unroll=parts == 1,
         )
         grads = jax.tree.map(lambda g: g / parts, grads)
+        metrics = metrics.of_steps(measures, state.params, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -127,35 +98,31 @@ def make_train_step(
     return train_step
 
 
-def make_train_chunk(train_step: Callable, mesh: Mesh) -> Any:
-    """Many optimiser steps in one compiled call, for a data set that lies on the device.
+def make_train_chunk(train_step: Callable, feed: Feed, mesh: Mesh) -> Any:
+    """Many optimiser steps in one compiled call.
 
-    The returned function takes the state (donated), the data set's images and labels, indices
-    int32 (steps, parts, n), how many of these steps to run, and the run's random key. It gives the
-    new state and the metrics of all images trained on.
+    The returned function takes the state (donated), the metrics so far, what the feed gives, how
+    many of its steps to run, and the run's random key. It gives the new state and the metrics with
+    those of all images trained on.
     """
 
     def train_chunk(
-        state: TrainState,
-        images: jax.Array,
-        labels: jax.Array,
-        indices: jax.Array,
-        count: jax.Array,
-        key: jax.Array,
+        state: TrainState, metrics: Metrics, arrays: Any, count: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        def one_step(i: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        def one_step(i: Any, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = carry
-            chosen = indices[i]
             step_key = jax.random.fold_in(key, state.step)
-            state, new = train_step(state, images[chosen], labels[chosen], step_key)
+            state, new = train_step(state, *feed.batch(arrays, i), step_key)
             return state, metrics + new
 
-        return jax.lax.fori_loop(0, count, one_step, (state, Metrics.zero()))
+        if feed.most_steps == 1:
+            return one_step(0, (state, metrics))
+        return jax.lax.fori_loop(0, count, one_step, (state, metrics))
 
     same = sharding.replicated(mesh)
     return jax.jit(
         train_chunk,
-        in_shardings=(same, same, same, sharding.batch(mesh, axis=2), same, same),
+        in_shardings=(same, same, feed.shardings, same, same),
         out_shardings=same,
         donate_argnums=0,
     )
@@ -163,32 +130,34 @@ def make_train_chunk(train_step: Callable, mesh: Mesh) -> Any:
 
 def make_score(
     model: nn.Module,
+    feed: Feed,
     mesh: Mesh,
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    batch_size: int,
+    measures: tuple[Measure, ...] = (),
 ) -> Any:
-    """Scores every image of a data set that lies on the device, in one compiled call.
+    """Scores many batches in one compiled call.
 
-    The returned function takes variables, images uint8 (N, H, W, C) and labels int32 (N,). The last
-    batch is filled up, and what fills it does not count: the result is that of all N images,
-    whatever the batch size, which is rounded up to a multiple of the devices.
+    The returned function takes variables, the metrics so far, what the feed gives, and how many of
+    its batches to score. Images of label -1 do not count.
     """
-    batch_size = -(-batch_size // mesh.devices.size) * mesh.devices.size
 
-    def score(variables: Mapping[str, Any], images: jax.Array, labels: jax.Array) -> Metrics:
-        size = labels.shape[0]
+    def score(
+        variables: Mapping[str, Any], metrics: Metrics, arrays: Any, count: jax.Array
+    ) -> Metrics:
+        def one_batch(i: Any, metrics: Metrics) -> Metrics:
+            images, labels = feed.batch(arrays, i)
+            images = jax.lax.with_sharding_constraint(images, sharding.batch(mesh))
+            logits: Any = model.apply(variables, normalise(images, mean, std), train=False)
+            mask = labels >= 0
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return metrics + measure(measures, losses, logits, labels, mask)
 
-        def one_batch(i: jax.Array, metrics: Metrics) -> Metrics:
-            places = i * batch_size + jnp.arange(batch_size)
-            chosen, mask = jnp.minimum(places, size - 1), places < size
-            batch = jax.lax.with_sharding_constraint(images[chosen], sharding.batch(mesh))
-            logits: Any = model.apply(variables, normalise(batch, mean, std), train=False)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[chosen])
-            return metrics + measure(losses, logits, labels[chosen], mask)
-
-        return jax.lax.fori_loop(0, -(-size // batch_size), one_batch, Metrics.zero())
+        if feed.most_steps == 1:
+            return one_batch(0, metrics)
+        return jax.lax.fori_loop(0, count, one_batch, metrics)
 
     same = sharding.replicated(mesh)
-    return jax.jit(score, in_shardings=(same, same, same), out_shardings=same)
+    in_shardings = (same, same, feed.shardings, same)
+    return jax.jit(score, in_shardings=in_shardings, out_shardings=same)

@@ -17,11 +17,12 @@ from mgnet_jax.config import (
     make_model,
     validate,
 )
-from mgnet_jax.data.sources import INFO
+from mgnet_jax.data import sources
 from mgnet_jax.models import count, create, file_name, parse
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.py") if p.stem != "imagenet")
+"""Those of sets in memory; test_imagenet.py has the other one."""
 ROWS = json.loads((ROOT / "tests" / "models" / "paper_rows.json").read_text())
 SETS = {"MNIST": "mnist", "CIFAR10": "cifar10", "CIFAR100": "cifar100"}
 
@@ -40,7 +41,7 @@ def presets(name: str) -> dict[str, Any]:
 
 @cache
 def counted(spec: str, name: str) -> int:
-    info = INFO[name]
+    info = sources.SETS[name].info
     return count(create(spec, info.num_classes), info.image_shape).parameters
 
 
@@ -134,7 +135,7 @@ def test_the_recipes_are_the_papers_and_the_published_scripts() -> None:
 @pytest.mark.parametrize("name", SETS.values())
 def test_small_nets_have_nothing_unused(name: str) -> None:
     config = presets(name)["small"]
-    costs = count(make_model(config), INFO[name].image_shape)
+    costs = count(make_model(config, sources.SETS[name].info), sources.SETS[name].info.image_shape)
     assert not any(part.unused for part in costs.parts)
 
 

@@ -15,7 +15,7 @@ def test_the_defaults_are_valid_and_complete() -> None:
     config = default()
     assert flatten(config).keys() == KEYS.keys()
     validate(config)
-    assert str(make_model(config).spec) == "MgNet[2,2,2,2]-[256]-B^l"
+    assert str(make_model(config, validate(config)).spec) == "MgNet[2,2,2,2]-[256]-B^l"
     text = configuration.to_text(config)
     assert all(f"{name} = " in text and key.meaning in text for name, key in KEYS.items())
 
@@ -141,7 +141,7 @@ def test_the_network_is_that_of_the_notation_and_the_options(changed: Changed) -
         | {f"model.{name}": value for name, value in options.items()}
     )
     validate(config)
-    model = make_model(config)
+    model = make_model(config, validate(config))
     assert str(model.spec) == "MgNet[1,2]-[8]-B^{l,i}"
     assert model.num_classes == 100
     assert configuration.model_options(config) == options

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_jax.data.augment import augment, normalise, random_crop, random_flip
-from mgnet_jax.data.pipeline import batch_indices, batch_sizes, epoch_order
+from mgnet_jax.data.order import Batches, epoch_order
 
 N, PADDING = 300, 2
 IMAGES = np.random.default_rng(0).integers(1, 256, (N, 5, 4, 3), np.uint8)
@@ -60,31 +60,32 @@ def test_an_epoch_takes_every_image_once(size: int, data: st.DataObject) -> None
     batch = data.draw(st.integers(1, size))
     seed, epoch = data.draw(st.integers(0, 2**31)), data.draw(st.integers(0, 5))
     steps = size // batch
-    rows = batch_indices(size, batch, seed, epoch * steps, steps)
+    order = Batches(size, batch, seed=seed)
+    rows = order.indices(epoch * steps, steps)[:, 0]
     assert rows.shape == (steps, batch)
     assert len(set(rows.ravel())) == steps * batch <= size
     assert rows.min() >= 0 and rows.max() < size
     # any part of it, asked for alone, is the same: a run can go on from every step
     start = data.draw(st.integers(0, 3 * steps))
-    whole = batch_indices(size, batch, seed, 0, 4 * steps)
-    np.testing.assert_array_equal(
-        batch_indices(size, batch, seed, start, steps), whole[start : start + steps]
-    )
+    whole = order.indices(0, 4 * steps)
+    np.testing.assert_array_equal(order.indices(start, steps), whole[start : start + steps])
 
 
 @given(st.integers(1, 50), st.data())
 def test_the_images_left_over_make_a_smaller_batch(size: int, data: st.DataObject) -> None:
     batch = data.draw(st.integers(1, size))
     seed, epoch = data.draw(st.integers(0, 2**31)), data.draw(st.integers(0, 5))
-    drop, use = (batch_sizes(size, batch, last) for last in ("drop", "use"))
+    kept, whole = (Batches(size, batch, 1, last, seed) for last in ("drop", "use"))
+    drop, use = kept.sizes, whole.sizes
     assert use[: len(drop)] == drop == [batch] * (size // batch)
     assert sum(use) == size and len(use) == -(-size // batch)
     assert all(0 < n < batch for n in use[len(drop) :])
     steps = range(epoch * len(use), (epoch + 1) * len(use))
-    rows = [batch_indices(size, batch, seed, step, 1, "use")[0] for step in steps]
+    rows = [whole.indices(step, 1).ravel() for step in steps]
+    assert [whole.of_step(step) for step in steps] == use
     assert [len(row) for row in rows] == use
     assert sorted(np.concatenate(rows)) == list(range(size))
-    full = batch_indices(size, batch, seed, epoch * len(drop), len(drop))
+    full = kept.indices(epoch * len(drop), len(drop))[:, 0]
     np.testing.assert_array_equal(rows[: len(drop)], full)
 
 

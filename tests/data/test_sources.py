@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import hypothesis
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 def some_images(name: str, count: int, seed: int) -> ImageSet:
     """Random images of the set's shape, with labels that include the first and the last class."""
     random = np.random.default_rng(seed)
-    info = sources.INFO[name]
+    info = sources.SETS[name].info
     labels = np.concatenate(
         [[0, info.num_classes - 1], random.integers(info.num_classes, size=count)]
     )
@@ -194,7 +192,7 @@ def test_what_is_written_is_read(
     assert same(data.test, test)
     assert (len(data.train), len(data.test)) == (7, 3)
     assert data.class_names == names
-    assert data.info is sources.INFO[name]
+    assert data.info is sources.SETS[name].info
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
@@ -434,8 +432,9 @@ def test_info_of_digits_is_what_the_training_images_give() -> None:
 
 
 def test_info_has_a_mean_and_a_deviation_for_every_channel() -> None:
-    assert list(sources.INFO) == ["digits", "mnist", "cifar10", "cifar100"]
-    for name, info in sources.INFO.items():
+    assert list(sources.SETS)[:4] == ["digits", "mnist", "cifar10", "cifar100"]
+    for name, source in sources.SETS.items():
+        info = source.info
         assert info.name == name
         assert len(info.mean) == len(info.std) == info.image_shape[2]
 
@@ -455,62 +454,6 @@ def test_an_unknown_word_is_answered_with_the_known_ones(
     text = message(name, source=source)
     for part in parts:
         assert part in text
-
-
-def labelled(labels: list[int]) -> ImageSet:
-    """Images that each show their own number, to be told apart."""
-    numbers = np.arange(len(labels), dtype=np.uint32).view(np.uint8)
-    return ImageSet(numbers.reshape(-1, 2, 2, 1), np.array(labels, np.int32))
-
-
-def numbers_of(part: ImageSet) -> np.ndarray:
-    return part.images.reshape(-1).view(np.uint32)
-
-
-@hypothesis.settings(max_examples=100, deadline=None)
-@hypothesis.given(
-    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
-    data=st.data(),
-    seed=st.integers(0, 2**32),
-)
-def test_hold_out_divides_every_class_in_proportion(
-    labels: list[int], data: st.DataObject, seed: int
-) -> None:
-    count = data.draw(st.integers(0, len(labels) - 1))
-    train = labelled(labels)
-    kept, held = sources.hold_out(train, count, seed)
-    assert (len(kept), len(held)) == (len(labels) - count, count)
-    for part in (kept, held):
-        chosen = numbers_of(part)
-        assert (np.diff(chosen.astype(int)) > 0).all()
-        np.testing.assert_array_equal(part.labels, train.labels[chosen])
-    assert sorted([*numbers_of(kept), *numbers_of(held)]) == list(range(len(labels)))
-    share = np.bincount(train.labels) * count / len(labels)
-    given = np.bincount(held.labels, minlength=len(share))
-    assert (np.floor(share) <= given).all()
-    assert (given <= np.ceil(share)).all()
-    np.testing.assert_array_equal(
-        numbers_of(sources.hold_out(train, count, seed)[1]), numbers_of(held)
-    )
-
-
-def test_hold_out_is_another_choice_for_another_seed() -> None:
-    train = labelled(list(range(10)) * 20)
-    choices = [tuple(numbers_of(sources.hold_out(train, 50, seed)[1])) for seed in range(60)]
-    assert len(set(choices)) == 60
-    assert set(np.concatenate(choices)) == set(range(200))  # each image fails with chance 3e-8
-
-
-def test_hold_out_of_a_few_takes_every_class_in_turn() -> None:
-    train = labelled(list(range(10)) * 20)
-    few = [sources.hold_out(train, 1, seed)[1].labels[0] for seed in range(200)]
-    assert np.bincount(few, minlength=10).min() > 5
-
-
-@pytest.mark.parametrize("count", [-1, 3, 4])
-def test_hold_out_leaves_something_to_train_on(count: int) -> None:
-    with pytest.raises(DataError, match=f"hold out {count} of 3 images"):
-        sources.hold_out(labelled([0, 1, 2]), count, seed=0)
 
 
 def prepare(
@@ -582,7 +525,7 @@ def test_a_prepared_set_is_read_back(
             assert read.labels.dtype == np.int32
             assert in_order(read) == in_order(written)
         assert data.class_names == (CIFAR10_NAMES if name == "cifar10" else NUMERALS)
-        assert data.info is sources.INFO[name]
+        assert data.info is sources.SETS[name].info
 
 
 def test_a_prepared_set_is_read_without_tensorflow_and_without_jax(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_a_broken_off_run_goes_on_to_the_same_result(
     class Killed(BaseException):
         pass
 
-    def dying(checkpoints: Any, state: Any, score: float | None = None) -> None:
-        save(checkpoints, state, score)
+    def dying(checkpoints: Any, state: Any, *more: Any) -> None:
+        save(checkpoints, state, *more)
         if int(state.step) == 30:
             raise Killed
 
@@ -110,17 +110,19 @@ def test_a_smaller_batch_ends_every_epoch(
     out = capsys.readouterr().out
     assert "6 steps an epoch, the last of 120 images compiled apart; compiled in" in out
     train = [r for r in records(whole) if r["kind"] == "train"]
-    assert [r["step"] for r in train] == [4, 5, 6, 8, 10, 12]
-    assert [r["epoch"] for r in train] == [step / 6 for step in (4, 5, 6, 8, 10, 12)]
+    assert [r["step"] for r in train] == [4, 6, 8, 12]
+    assert [r["epoch"] for r in train] == [step / 6 for step in (4, 6, 8, 12)]
     assert [r["epoch"] for r in records(whole) if r["kind"] == "eval"] == [1, 2]
 
     train_steps = Job.train_steps
     for last in (4, 8):  # the steps from there, to 5 and to 10, are the last before the signal
 
-        def steps_and_signal(job: Job, state: Any, begin: int, end: int, last: int = last) -> Any:
+        def steps_and_signal(
+            job: Job, state: Any, metrics: Any, begin: int, end: int, last: int = last
+        ) -> Any:
             if begin == last:
                 signal.raise_signal(signal.SIGTERM)
-            return train_steps(job, state, begin, end)
+            return train_steps(job, state, metrics, begin, end)
 
         monkeypatch.setattr(Job, "train_steps", steps_and_signal)
         assert command(broken, *run) == 128 + signal.SIGTERM
@@ -153,18 +155,43 @@ def test_a_signal_saves_the_state(
 ) -> None:
     train_steps = Job.train_steps
 
-    def steps_and_signal(job: Job, state: Any, begin: int, end: int) -> Any:
-        if begin == 10:
+    def steps_and_signal(job: Job, state: Any, metrics: Any, begin: int, end: int) -> Any:
+        if end == 13:  # a call may end anywhere: this one is within a record
             signal.raise_signal(signal.SIGTERM)
-        return train_steps(job, state, begin, end)
+        return train_steps(job, state, metrics, begin, end)
 
+    next_stop = Job.next_stop
     monkeypatch.setattr(Job, "train_steps", steps_and_signal)
+    monkeypatch.setattr(Job, "next_stop", lambda *a: min(next_stop(*a), 13 if a[1] < 13 else 10**9))
     every = "--config.checkpoint.every_steps=10"
     assert command(tmp_path, *SMALL, every) == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM after step 20, which is saved" in capsys.readouterr().err
+    assert "stopped by SIGTERM after step 13, which is saved" in capsys.readouterr().err
     monkeypatch.setattr(Job, "train_steps", train_steps)
     assert command(tmp_path, *SMALL, every) == 0
     assert records(tmp_path) == records(uninterrupted)
+    chex.assert_trees_all_equal(newest_state(tmp_path), newest_state(uninterrupted))
+
+
+def test_a_signal_while_scoring_leaves_it_to_the_next_start(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epoch is saved at once; going on scores it first, and ends with the same."""
+    score = Job.score
+
+    def signal_and_score(job: Job, state: Any, stopped: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return score(job, state, stopped)
+
+    every = "--config.checkpoint.every_steps=10"
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "score", signal_and_score)
+        assert command(tmp_path, *SMALL, every) == 128 + signal.SIGINT
+    assert [r["kind"] for r in records(tmp_path)] == ["train"] * 2
+    assert command(tmp_path, *SMALL, every) == 0
+    assert records(tmp_path) == records(uninterrupted)
+    with checkpoint.open_checkpoints(tmp_path) as checkpoints:
+        last = checkpoint.find(checkpoints)
+        assert last is not None and checkpoint.notes(checkpoints, last)[0] is not None
 
 
 def test_held_out_images_choose_the_best_epoch(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mgnet_jax.config import ConfigError, default, validate
-from mgnet_jax.data import sources
-from mgnet_jax.data.pipeline import batch_indices
+from mgnet_jax.data import sets, sources
+from mgnet_jax.data.order import Batches
 from mgnet_jax.training.job import Job
 
 
@@ -18,7 +18,7 @@ def make_job(**changes: Any) -> Job:
         {"model.spec": "MgNet[1]-[2]-B^l", "train.batch_size": 100, "train.epochs": 3, **changes}
     )
     validate(config, 2)
-    return Job(config)
+    return Job(config, sets.load(config.data))
 
 
 def test_each_call_trains_on_the_images_of_its_steps() -> None:
@@ -29,13 +29,11 @@ def test_each_call_trains_on_the_images_of_its_steps() -> None:
         return "the new state", "its metrics"
 
     job.__dict__["train_chunks"] = {100: chunk}
-    assert job.train_steps("the state", 13, 17) == ("the new state", "its metrics")
-    ((state, images, labels, indices, count, _),) = calls
-    assert (state, count) == ("the state", 4)
-    assert indices.shape == (6, 2, 50)
-    np.testing.assert_array_equal(
-        np.reshape(indices[:4], (4, 100)), batch_indices(1437, 100, seed=5, start=13, count=4)
-    )
+    assert job.train_steps("the state", "so far", 13, 17) == ("the new state", "its metrics")
+    ((state, metrics, (images, labels, indices), count, _),) = calls
+    assert (state, metrics, count) == ("the state", "so far", 4)
+    assert indices.shape == (job.train_feed.most_steps, 2, 50)
+    np.testing.assert_array_equal(indices[:4], Batches(1437, 100, 2, seed=5).indices(13, 4))
     digits = sources.load("digits").train
     np.testing.assert_array_equal(images, digits.images)
     np.testing.assert_array_equal(labels, digits.labels)
@@ -46,22 +44,22 @@ def test_a_smaller_batch_is_a_call_of_its_own() -> None:
         **{"data.validation": 37, "train.batch_size": 300, "log.every_steps": 3}
         | {"data.last_batch": "use", "train.accumulate": 2}
     )
-    assert job.batch_sizes == [300] * 4 + [200]
+    assert job.batches.sizes == [300] * 4 + [200]
     assert (job.steps_per_epoch, job.total_steps) == (5, 15)
     calls: list[Any] = []
 
-    def chunk(state: int, *arguments: Any) -> Any:
-        indices, count = np.asarray(arguments[2]), arguments[3]
+    def chunk(state: int, metrics: int, arrays: Any, count: int, key: Any) -> Any:
+        indices = np.asarray(arrays[2])
         calls.append(indices[:count].reshape(count, -1))
-        assert indices.shape[:2] == (3, 2)
-        return state + count, count
+        assert indices.shape[:2] == (job.train_feed.most_steps, 2)
+        return state + count, metrics + count
 
     job.__dict__["train_chunks"] = {300: chunk, 200: chunk}
     ends, state = [0], 0
     while ends[-1] < job.total_steps:
-        ends.append(job.next_stop(ends[-1]))
-        state, metrics = job.train_steps(state, ends[-2], ends[-1])
-        assert (state, metrics) == (ends[-1], ends[-1] - ends[-2])
+        ends.append(job.next_stop(ends[-1], 100))
+        state, metrics = job.train_steps(state, 7, ends[-2], ends[-1])
+        assert (state, metrics) == (ends[-1], 7 + ends[-1] - ends[-2])
     assert ends == [0, 3, 5, 6, 9, 10, 12, 15]
     shapes = [call.shape for call in calls]
     epochs = [(3, 300), (1, 300), (1, 200)], [(1, 300), (3, 300), (1, 200)]
@@ -69,11 +67,11 @@ def test_a_smaller_batch_is_a_call_of_its_own() -> None:
     for epoch in np.split(np.concatenate([call.ravel() for call in calls]), 3):
         assert sorted(epoch) == list(range(1400))
     # from a checkpoint before the smaller batch, it alone
-    job.train_steps(0, 14, 15)
+    job.train_steps(0, 0, 14, 15)
     np.testing.assert_array_equal(calls[-1], calls[-2])
 
 
-def test_a_smaller_batch_is_trained_on() -> None:
+def test_a_smaller_batch_is_trained_on_and_calls_of_any_length_are_the_same() -> None:
     """Two compiled calls, and metrics of all images; without it the epoch is as it always was."""
     jobs = {
         last: make_job(
@@ -86,18 +84,21 @@ def test_a_smaller_batch_is_trained_on() -> None:
         )
         for last in ("drop", "use")
     }
-    ends = {}
+    ends, sums = {}, {}
     for last, job in jobs.items():
-        state, metrics = job.train_steps(job.initial_state(), 0, job.next_stop(0))
-        ends[last] = state
-        assert int(state.step) == job.steps_per_epoch == {"drop": 5, "use": 6}[last]
+        end = job.next_stop(0, 100)
+        state, metrics = job.train_steps(job.initial_state(), job.no_metrics(), 0, end)
+        ends[last], sums[last] = state, metrics
+        assert int(state.step) == end == job.steps_per_epoch == {"drop": 5, "use": 6}[last]
         assert int(metrics.count) == {"drop": 1280, "use": 1400}[last]
         assert set(job.train_chunks) == {"drop": {256}, "use": {256, 120}}[last]
-    before, _ = jobs["use"].train_steps(jobs["use"].initial_state(), 0, 5)
-    chex.assert_trees_all_equal(before.params, ends["drop"].params)
-    after, metrics = jobs["use"].train_steps(before, 5, 6)
-    assert int(metrics.count) == 120
-    chex.assert_trees_all_equal(after, ends["use"])
+    job = jobs["use"]
+    state, metrics = job.initial_state(), job.no_metrics()
+    for begin, end in ((0, 1), (1, 4), (4, 5)):
+        state, metrics = job.train_steps(state, metrics, begin, end)
+    chex.assert_trees_all_equal((state.params, metrics), (ends["drop"].params, sums["drop"]))
+    after, metrics = job.train_steps(state, job.no_metrics(metrics.kept()), 5, 6)
+    chex.assert_trees_all_equal((after, metrics), (ends["use"], sums["use"]))
 
 
 def test_the_scale_is_the_sets_own_or_the_configurations() -> None:
@@ -109,26 +110,30 @@ def test_the_scale_is_the_sets_own_or_the_configurations() -> None:
 
     def trained(**changes: Any) -> float:
         job = make_job(**changes)
-        return job.train_steps(job.initial_state(), 0, 1)[1].summary()["loss"]
+        return job.train_steps(job.initial_state(), job.no_metrics(), 0, 1)[1].summary()["loss"]
 
-    own, info = scored(), sources.INFO["digits"]
+    own, info = scored(), sources.SETS["digits"].info
     assert scored(**{"data.mean": info.mean, "data.std": info.std}) == own
     assert scored(**{"data.mean": (0.9,)}) != own
     assert scored(**{"data.std": (1,)}) != own
     assert trained(**{"data.std": (1,)}) != trained()
 
 
-def test_calls_end_at_records_epochs_and_checkpoints() -> None:
-    def stops(**changes: Any) -> list[int]:
+def test_calls_end_at_records_epochs_and_checkpoints_and_are_no_longer_than_asked() -> None:
+    def stops(most: int = 100, **changes: Any) -> tuple[list[int], list[int]]:
         job, ends = make_job(**changes), [0]
         while ends[-1] < job.total_steps:
-            ends.append(job.next_stop(ends[-1]))
-        return ends
+            ends.append(job.next_stop(ends[-1], most))
+        return ends, [end for end in ends[1:] if job.ends_record(end)]
 
-    assert stops(**{"log.every_steps": 5}) == [0, 5, 10, 14, 15, 20, 25, 28, 30, 35, 40, 42]
-    assert stops(**{"log.every_steps": 10**9}) == [0, 14, 28, 42]
-    every = stops(**{"log.every_steps": 50, "checkpoint.every_steps": 9})
-    assert every == [0, 9, 14, 18, 27, 28, 36, 42]
+    ends, recorded = stops(**{"log.every_steps": 5})
+    assert ends == [0, 5, 10, 14, 15, 20, 25, 28, 30, 35, 40, 42]
+    assert recorded == ends[1:]
+    assert stops(**{"log.every_steps": 10**9}) == ([0, 14, 28, 42], [14, 28, 42])
+    ends, recorded = stops(**{"log.every_steps": 50, "checkpoint.every_steps": 9})
+    assert ends == [0, 9, 14, 18, 27, 28, 36, 42]
+    assert recorded == [14, 28, 42]
+    assert stops(4, **{"log.every_steps": 10})[0][:6] == [0, 4, 8, 10, 14, 18]
 
 
 def test_held_out_images_are_not_trained_on() -> None:
@@ -136,13 +141,13 @@ def test_held_out_images_are_not_trained_on() -> None:
     assert job.train_size == 1200
     assert job.steps_per_epoch == 12
     trained, held = (
-        {image.tobytes() for image in np.asarray(part[0])}
-        for part in (job.train_set, job.scored_sets["validation"])
+        {image.tobytes() for image in np.asarray(part.whole[0])}
+        for part in (job.train_feed, job.scored_feeds["validation"])
     )
     assert len(held) == 237
     assert not trained & held
-    assert set(job.scored_sets) == {"test", "validation"}
-    assert len(job.scored_sets["test"][1]) == 360
+    assert set(job.scored_feeds) == {"test", "validation"}
+    assert job.scored_feeds["test"].size == len(job.scored_feeds["test"].whole[1]) == 360
 
 
 def test_a_set_with_fewer_images_than_a_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +159,15 @@ def test_a_set_with_fewer_images_than_a_batch_is_named(monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match=r"config.train.batch_size=100 is more than the 50"):
         make_job()
     use = {"train.batch_size": 20, "data.last_batch": "use", "data.validation": 11}
-    assert make_job(**use).batch_sizes == [20, 19]
+    assert make_job(**use).batches.sizes == [20, 19]
+
+
+def test_a_signal_between_calls_ends_scoring_without_a_score() -> None:
+    job = make_job(**{"eval.batch_size": 100})
+    state, asked = job.initial_state(), []
+    assert job.score(state, lambda: bool(asked.append(1) or len(asked) > 2)) is None
+    assert len(asked) == 3
+    assert set(job.score(state)) == {"test_loss", "test_accuracy"}
 
 
 def test_learning_rates_are_the_schedules() -> None:

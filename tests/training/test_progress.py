@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_jax.training import progress as progress_module
-from mgnet_jax.training.progress import Progress, duration, progress_line, say, table
+from mgnet_jax.training.progress import (
+    Count,
+    Progress,
+    count_line,
+    duration,
+    progress_line,
+    say,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +230,26 @@ def test_the_line_in_place_never_wraps(
     shown = {len(whole) + 1: whole, len(whole): short, 73: short.removesuffix(" 0:22")}
     shown[40] = "step 400/2,640 epoch 9.1/60 loss 0.0312"
     assert len(whole) == 84 and line == shown.get(columns, line)  # no time or number is cut in two
+
+
+def test_a_count_is_shown_in_a_log_and_on_a_terminal(clock: Clock) -> None:
+    stream, terminal = io.StringIO(), Terminal()
+    log = Count(2000, "images", clock=clock, stream=stream)
+    screen = Count(2000, "images", clock=clock, stream=terminal)
+    for done in range(1000, 2001, 40):  # 1000 were done before; a second each
+        log.update(done)
+        screen.update(done)
+        clock.now += 1
+    screen.note("done")
+    assert stream.getvalue().splitlines() == [
+        "1,000/2,000 images      - images/s  left -",
+        "1,400/2,000 images     40 images/s  left 0:15",
+        "1,800/2,000 images     40 images/s  left 0:05",
+        "2,000/2,000 images     40 images/s  left 0:00",
+    ]
+    assert terminal.lines() == [stream.getvalue().splitlines()[-1], "done", ""]
+    slow = count_line(10, 12, "files", (100.0, 10))
+    assert slow == "10/12 files    0.1 files/s  left 0:20"
 
 
 # ---- tables

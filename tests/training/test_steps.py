@@ -10,8 +10,12 @@ import optax
 import pytest
 
 from mgnet_jax.data.augment import normalise
+from mgnet_jax.data.info import ImageSet
+from mgnet_jax.data.order import Batches
 from mgnet_jax.models import create
 from mgnet_jax.training import sharding, steps
+from mgnet_jax.training.feed import ResidentScoring, ResidentTraining
+from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.state import TrainState, create_state
 
 SCALE = {"mean": (0.4,), "std": (0.3,)}
@@ -52,15 +56,21 @@ def chunk_of_3() -> Any:
 INDICES = np.arange(32).reshape(4, 1, 8)
 
 
+def call(state: TrainState, step: Any, mesh: Any, count: int) -> Any:
+    feed = ResidentTraining(ImageSet(IMAGES, LABELS), Batches(37, 8), mesh)
+    chunk = steps.make_train_chunk(step, feed, mesh)
+    arrays = *feed.whole, INDICES
+    return chunk(state, Metrics.zero(), arrays, count, jax.random.key(5))
+
+
 def run_chunk(devices: int) -> Any:
     step, mesh = train_step(devices, crop_padding=1, flip=True)
-    chunk = steps.make_train_chunk(step, mesh)
-    return chunk(new_state(), IMAGES, LABELS, INDICES, 3, jax.random.key(5))
+    return call(new_state(), step, mesh, 3)
 
 
 def test_a_chunk_is_its_steps_one_by_one(chunk_of_3: Any) -> None:
     step, _ = train_step(crop_padding=1, flip=True)
-    state, metrics = new_state(), steps.Metrics.zero()
+    state, metrics = new_state(), Metrics.zero()
     for i in range(3):
         key = jax.random.fold_in(jax.random.key(5), i)
         chosen = INDICES[i]
@@ -134,16 +144,19 @@ def test_ema_averages_weights_and_statistics_and_is_what_is_scored() -> None:
     assert new_state().variables.keys() == {"params", "batch_stats"}
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(1, 1), (9, 2), (37, 1), (64, 2)])
+@pytest.mark.parametrize(("batch_size", "devices"), [(1, 1), (10, 2), (37, 1), (64, 2)])
 def test_every_image_is_scored_once_whatever_the_batch_size(batch_size: int, devices: int) -> None:
     variables = new_state().variables
     logits = MODEL.apply(variables, normalise(IMAGES, **SCALE))
     log_p = jax.nn.log_softmax(logits)
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    score = steps.make_score(MODEL, mesh, batch_size=batch_size, **SCALE)
-    metrics = score(variables, IMAGES, LABELS)
+    feed = ResidentScoring(ImageSet(IMAGES, LABELS), batch_size, mesh)
+    score = steps.make_score(MODEL, feed, mesh, **SCALE)
+    metrics, middle = Metrics.zero(), feed.batches // 2
+    for start, count in ((0, middle), (middle, feed.batches - middle)):
+        metrics = score(variables, metrics, feed.arrays(start, count), count)
     assert int(metrics.count) == 37
-    assert int(metrics.correct) == int((np.argmax(logits, -1) == LABELS).sum())
+    assert int(metrics.sums["accuracy"]) == int((np.argmax(logits, -1) == LABELS).sum())
     expected = -float(log_p[np.arange(37), LABELS].mean())
     assert metrics.summary()["loss"] == pytest.approx(expected, rel=1e-5)
 
@@ -158,10 +171,9 @@ def test_all_finite_sees_one_bad_number() -> None:
 
 def test_augmentation_changes_with_the_step() -> None:
     step, mesh = train_step(crop_padding=2)
-    chunk = steps.make_train_chunk(step, mesh)
     results = []
     for start in (0, 1):
         state = new_state().replace(step=jnp.int32(start))
-        new, _ = chunk(state, IMAGES, LABELS, INDICES, 1, jax.random.key(5))
+        new, _ = call(state, step, mesh, 1)
         results.append(new.params["level1"]["A"])
     assert float(jnp.abs(results[0] - results[1]).max()) > 1e-6

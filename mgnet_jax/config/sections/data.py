@@ -3,14 +3,31 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, Key, at_least, choice, per_channel
-from mgnet_jax.data import sources
+from mgnet_jax.data import sets, sources
+from mgnet_jax.data.info import Info
 
 KEYS = {
-    "data.name": choice("digits", tuple(sources.INFO), "data set"),
+    "data.name": Key(
+        "digits",
+        "data set",
+        lambda v: v in sources.SETS,
+        "one of " + ", ".join(map(repr, sources.SETS)),
+    ),
     "data.dir": Key("", "folder of its files; empty: $MGNET_DATA"),
-    "data.source": choice("files", ("files", "tfds"), "published files, or tensorflow-datasets"),
+    "data.source": choice(
+        "files",
+        ("files", "tfds", "folder"),
+        "published files; prepared by --mode=prepare or tensorflow-datasets; a folder for each "
+        "class, or ImageNet's archives",
+    ),
     "data.validation": at_least(
         0, 0, "training images held out; if any, they and never the test set choose the best epoch"
+    ),
+    "data.test_share": Key(
+        0.1,
+        "part of each class that is its test, of class folders without val/",
+        lambda v: 0 < v < 1,
+        "a number > 0 and < 1",
     ),
     "data.last_batch": choice(
         "drop",
@@ -25,12 +42,41 @@ KEYS = {
         "subtracted from the pixels / 255, a number a channel; (): the data set's own"
     ),
     "data.std": per_channel("what that is divided by; (): the data set's own", above=0),
+    "data.image_size": at_least(0, 0, "pixels, of photographs when cropped; 0: the set's own"),
+    "data.channels": Key(
+        0,
+        "of photographs: 3, 1 for gray, or 0 for the set's own",
+        lambda v: v in (0, 1, 3),
+        "0, 1 or 3",
+    ),
+    "data.crop_area": Key(
+        0.08,
+        "smallest part of a photograph's area in a random crop; 1: the central crop of scoring",
+        lambda v: 0 < v <= 1,
+        "a number > 0 and <= 1",
+    ),
+    "data.shorter_side": at_least(
+        0, 0, "pixels, of a photograph scaled to be scored; 0: 8/7 of data.image_size"
+    ),
+    "data.decoder": choice(
+        "auto",
+        ("auto", "fast", "pillow"),
+        "of training photographs; fast: simplejpeg and OpenCV, auto: that where installed",
+    ),
+    "data.workers": at_least(0, 0, "processes that read photographs; 0: threads of this one"),
+    "data.threads": at_least(0, 0, "threads of each that reads; 0: the processors, shared out"),
+    "data.prefetch": at_least(1, 2, "batches of photographs kept ready on the device"),
 }
+PHOTOGRAPHS = (
+    *("test_share", "image_size", "channels", "crop_area", "shorter_side"),
+    *("decoder", "workers", "threads", "prefetch"),
+)
+"""Keys that mean nothing to a set that is read whole, and have their defaults there."""
 
 
-def check(config: ConfigDict, devices: int) -> None:
+def check(config: ConfigDict, info: Info, devices: int) -> None:
     """Raises ConfigError if the data set is not one of which all this can be asked."""
-    info, data = sources.INFO[config.data.name], config.data
+    data = config.data
     batch, held_out = config.train.batch_size, data.validation
     if batch + held_out > info.train_size:
         raise ConfigError(
@@ -53,3 +99,26 @@ def check(config: ConfigDict, devices: int) -> None:
             f"config.data.crop_padding={data.crop_padding} is larger than the images of "
             f"{info.name} {info.image_shape[:2]}"
         )
+    if 0 < data.shorter_side < info.image_shape[0]:
+        raise ConfigError(
+            f"config.data.shorter_side={data.shorter_side} must be at least the size of the "
+            f"images, {info.image_shape[0]}, or 0"
+        )
+
+
+def check_source(config: ConfigDict) -> None:
+    """Raises ConfigError if a data set is asked for in a way that it cannot be had."""
+    data = config.data
+    if sets.are_photographs(data):
+        if data.source == "files":
+            raise ConfigError(
+                f"config.data.source='files' is not for {data.name}: set it to 'folder' for a "
+                f"folder of photographs for each class, or to 'tfds' for a prepared set"
+            )
+        return
+    for name in PHOTOGRAPHS:
+        if data[name] != KEYS[f"data.{name}"].default:
+            raise ConfigError(
+                f"config.data.{name}={data[name]} is for photographs, and {data.name} is read "
+                f"whole: leave it at {KEYS[f'data.{name}'].default}"
+            )

@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import Key, at_least
+from mgnet_jax.data.info import Info
 
 KEYS = {
     "name": Key(
@@ -15,5 +16,5 @@ KEYS = {
 }
 
 
-def check(config: ConfigDict, devices: int) -> None:
+def check(config: ConfigDict, info: Info, devices: int) -> None:
     """These keys go with any others."""

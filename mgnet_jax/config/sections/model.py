@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, Key, at_least, choice
-from mgnet_jax.data import sources
+from mgnet_jax.data.info import Info
 from mgnet_jax.models import CHOICES, ModelError, Network, create
 
 KEYS = {
@@ -26,22 +26,21 @@ KEYS = {
 }
 
 
-def check(config: ConfigDict, devices: int) -> None:
+def check(config: ConfigDict, info: Info, devices: int) -> None:
     """Raises ConfigError if there is no such network."""
     try:
-        make_model(config)
+        make_model(config, info)
     except ModelError as error:
         raise ConfigError(f"config.model.spec: {error}") from None
 
 
-def make_model(config: ConfigDict) -> Network:
+def make_model(config: ConfigDict, info: Info) -> Network:
     """The network of a configuration, for the classes of its data set.
 
     Raises:
       ModelError: there is no such network; for a validated configuration there is one.
     """
-    num_classes = sources.INFO[config.data.name].num_classes
-    return create(config.model.spec, num_classes, **model_options(config))
+    return create(config.model.spec, info.num_classes, **model_options(config))
 
 
 def model_options(config: ConfigDict) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import INFINITY, ConfigError, Key, at_least, choice, within
+from mgnet_jax.data.info import Info
 
 KEYS = {
     "optim.learning_rate": within(0, INFINITY, 0.1, "learning rate, at its peak"),
@@ -32,7 +33,7 @@ KEYS = {
 }
 
 
-def check(config: ConfigDict, devices: int) -> None:
+def check(config: ConfigDict, info: Info, devices: int) -> None:
     """Raises ConfigError for a momentum without momentum, or a warm-up without an end."""
     optim, epochs = config.optim, config.train.epochs
     if optim.nesterov and not optim.momentum:

@@ -5,18 +5,20 @@ from importlib.util import find_spec
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, Key, at_least
+from mgnet_jax.data.info import Info
 
 KEYS = {
     "eval.batch_size": at_least(1, 512, "images scored at once; no effect on the result"),
     "eval.every_epochs": at_least(1, 1, "epochs between scores; the last is always scored"),
     "checkpoint.every_steps": at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
     "checkpoint.keep": at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
-    "log.every_steps": at_least(1, 50, "steps of one compiled call, and of one progress record"),
+    "log.every_steps": at_least(1, 50, "steps of one record of the metrics"),
+    "log.measures": Key("", "what is measured besides, as in 'top5,grad_norm'"),
     "log.tensorboard": Key(False, "also write TensorBoard events; needs tensorboardX"),
 }
 
 
-def check(config: ConfigDict, devices: int) -> None:
+def check(config: ConfigDict, info: Info, devices: int) -> None:
     """Raises ConfigError if TensorBoard is asked for and not installed."""
     if config.log.tensorboard and find_spec("tensorboardX") is None:
         raise ConfigError("config.log.tensorboard=True needs: pip install tensorboardX")

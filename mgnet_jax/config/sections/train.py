@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, at_least, within
-from mgnet_jax.data import sources
+from mgnet_jax.data.info import Info
 
 KEYS = {
     "train.epochs": at_least(1, 150, "times through the training images"),
@@ -16,7 +16,7 @@ KEYS = {
 }
 
 
-def check(config: ConfigDict, devices: int) -> None:
+def check(config: ConfigDict, info: Info, devices: int) -> None:
     """Raises ConfigError if batches cannot be split into their parts over the devices."""
     batch, parts = config.train.batch_size, config.train.accumulate
     if batch % (parts * devices):
@@ -25,24 +25,23 @@ def check(config: ConfigDict, devices: int) -> None:
             f"times {devices} devices; the nearest is "
             f"{max(1, round(batch / (parts * devices))) * parts * devices}"
         )
-    check_last_batch(
-        config, sources.INFO[config.data.name].train_size - config.data.validation, devices
-    )
+    check_last_batch(config, info, devices)
 
 
-def check_last_batch(config: ConfigDict, train_size: int, devices: int) -> None:
+def check_last_batch(config: ConfigDict, info: Info, devices: int) -> None:
     """Raises ConfigError if an epoch's smaller batch cannot be split as the others are.
 
     Args:
       config: one whose other batches can be.
-      train_size: images trained on; the files may hold fewer than were published.
+      info: its data set; the files may hold fewer images than were published.
       devices: devices that a batch is split over.
     """
     held_out, parts = config.data.validation, config.train.accumulate
+    train_size = info.train_size - held_out
     left, rest = train_size % config.train.batch_size, train_size % (parts * devices)
     if config.data.last_batch == "use" and rest:
         held_out += rest
-        while held_out < sources.INFO[config.data.name].num_classes:
+        while held_out < info.num_classes:
             held_out += parts * devices
         raise ConfigError(
             f"config.data.last_batch='use' makes a batch of the {left} images left over of "

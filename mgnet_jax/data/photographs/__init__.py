@@ -1,0 +1,1 @@
+"""Photographs: files of any size, read one at a time; made images, and made prepared sets."""

@@ -1,0 +1,240 @@
+"""Photographs as a stream of batches, with grain: the only place that knows it.
+
+What a batch holds is a function of the seed and the step alone, whatever the number of processes,
+workers and threads: to go on from a step is to slice. Nothing here, or in what it imports, starts
+JAX: worker processes import it.
+"""
+
+import dataclasses
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from grain.experimental import ThreadPrefetchIterDataset
+
+from mgnet_jax.data.info import Photographs
+from mgnet_jax.data.order import Batches
+from mgnet_jax.data.photographs import codec
+
+Images = tuple[Any, Any]
+"""Images, uint8 (N, H, W, C), and labels, int32 (N,); -1 is the label of what only fills up."""
+
+BLOCK = 64  # images that a thread reads for itself, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """How a photograph becomes an image.
+
+    Attributes:
+      image_shape: (H, W, C) of the image.
+      area: smallest part of a photograph's area in a random crop; 1: the central crop, always.
+      shorter_side: what a photograph's shorter side is scaled to before its central crop, pixels.
+      decoder: of random crops, from `codec.find_decoder`.
+    """
+
+    image_shape: tuple[int, int, int]
+    area: float
+    shorter_side: int
+    decoder: str
+
+    def random(self, photograph: tuple[bytes, int], rng: np.random.Generator) -> Images:
+        """An image to train on, and its label."""
+        jpeg, label = photograph
+        if self.area == 1:
+            return self.central(photograph)
+        height, width, channels = self.image_shape
+        size = height, width
+        image = codec.random_crop(jpeg, size, channels, self.area, rng, self.decoder)
+        return image, np.int32(label)
+
+    def central(self, photograph: tuple[bytes, int]) -> Images:
+        """An image to score, and its label."""
+        jpeg, label = photograph
+        if label < 0:
+            return np.zeros(self.image_shape, np.uint8), np.int32(label)
+        height, width, channels = self.image_shape
+        image = codec.central_crop(jpeg, (height, width), self.shorter_side, channels)
+        return image, np.int32(label)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How photographs are read; no part of it changes what is read.
+
+    Attributes:
+      workers: processes besides this one; 0: none, threads alone.
+      threads: threads of each of them; 0: as many as this process may use processors, shared out.
+      prefetch: batches kept ready on the device.
+      process, processes: which part of each batch is read here, and of how many.
+    """
+
+    workers: int = 0
+    threads: int = 0
+    prefetch: int = 2
+    process: int = 0
+    processes: int = 1
+
+    @property
+    def threads_each(self) -> int:
+        """Threads of each process that reads."""
+        has_affinity = hasattr(os, "sched_getaffinity")
+        usable = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        return self.threads or max(1, usable // max(1, self.workers))
+
+    def most_bytes(self, rows: int, image_bytes: int) -> int:
+        """What is in memory at most when a process's part of a batch is so many rows."""
+        processes = max(1, self.workers)
+        blocks = processes * 2 * self.threads_each + self.workers * 2
+        return image_bytes * (blocks * min(rows, BLOCK) + (2 + self.prefetch) * rows)
+
+
+class _Filled:
+    """The photographs of a split, and after them what fills up the last batch."""
+
+    def __init__(self, whole: Photographs, length: int):
+        self.whole, self.length = whole, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[bytes, int]:
+        return self.whole[index] if index < len(self.whole) else (b"", -1)
+
+
+class _Rows(grain.MapDataset):
+    """Of every `run * processes` elements the run of one process."""
+
+    def __init__(self, parent: grain.MapDataset, run: int, reading: Reading):
+        super().__init__(parent)
+        self.parent, self.run, self.reading = parent, run, reading
+
+    def __len__(self) -> int:
+        return len(self.parent) // self.reading.processes
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, place = divmod(index, self.run)
+        before = batch * self.reading.processes + self.reading.process
+        return self.parent[before * self.run + place]
+
+
+def training_stream(
+    split: Photographs,
+    batches: Batches,
+    cut: Cut,
+    reading: Reading,
+    start: int,
+    convert: Callable[[Images], Any],
+) -> "Stream":
+    """The batches of the steps from `start` on, without end.
+
+    Each epoch is shuffled anew. A part of a batch is split over the processes, each taking the
+    rows of its own; images are (parts, rows, H, W, C) and labels (parts, rows).
+
+    Args:
+      split: what to train on.
+      batches: how epochs make batches.
+      cut: how a photograph becomes an image, by an area at random.
+      reading: how, and which rows.
+      start: the first step.
+      convert: what becomes of each batch, in a thread of its own: it is put on the device.
+    """
+    shuffle_seed, crop_seed = np.random.SeedSequence([batches.seed, 2]).generate_state(2)
+    images = grain.MapDataset.source(split).shuffle(seed=int(shuffle_seed))
+    images = images.random_map(cut.random, seed=int(crop_seed))
+    shares = batches.parts * reading.processes
+    rows = [size // shares for size in dict.fromkeys(batches.sizes)]
+    count = _blocks(rows)
+    epoch, end = [], 0
+    for size, run in zip(dict.fromkeys(batches.sizes), rows, strict=True):
+        begin, end = end, end + size * batches.sizes.count(size)
+        epoch.append(_Rows(images[begin:end], run, reading).batch(run // count))
+    blocks = grain.MapDataset.concatenate(epoch).repeat()
+    blocks = blocks[start * batches.parts * count :]
+    return Stream(blocks, batches.parts, count, reading, convert)
+
+
+def scoring_stream(
+    split: Photographs,
+    batch_size: int,
+    cut: Cut,
+    reading: Reading,
+    convert: Callable[[Images], Any],
+) -> "Stream":
+    """Every photograph once, in order, in batches of one size of which the last is filled up.
+
+    Args:
+      split: what to score.
+      batch_size: images of a batch, over all processes.
+      cut: how a photograph becomes an image.
+      reading: how, and which rows of each batch.
+      convert: what becomes of each batch: images (1, rows, H, W, C), labels (1, rows).
+    """
+    filled = _Filled(split, math.ceil(len(split) / batch_size) * batch_size)
+    run = batch_size // reading.processes
+    count = _blocks([run])
+    images = grain.MapDataset.source(filled).map(cut.central)
+    return Stream(_Rows(images, run, reading).batch(run // count), 1, count, reading, convert)
+
+
+def _blocks(rows: list[int]) -> int:
+    """Into how many equal blocks of at most `BLOCK` images each of several batches is cut."""
+    common = math.gcd(*rows)
+    fitting = [n for n in range(1, common + 1) if common % n == 0 and max(rows) <= n * BLOCK]
+    return fitting[0] if fitting else common
+
+
+class Stream(Iterator[Any]):
+    """Batches of blocks, read ahead of time; `close` it."""
+
+    def __init__(
+        self,
+        blocks: grain.MapDataset,
+        parts: int,
+        count: int,
+        reading: Reading,
+        convert: Callable[[Images], Any],
+    ):
+        threads = reading.threads_each
+        read = blocks.to_iter_dataset(grain.ReadOptions(threads, 2 * threads))
+        if reading.workers:
+            read = _in_workers(read, reading.workers)
+
+        def join(pieces: list[Images]) -> Images:
+            images, labels = pieces[0]
+            if len(pieces) > 1:
+                images, labels = map(np.concatenate, zip(*pieces, strict=True))
+            rows = len(labels) // parts
+            return images.reshape(parts, rows, *images.shape[1:]), labels.reshape(parts, rows)
+
+        batches = read.batch(parts * count, batch_fn=join).map(convert)
+        ahead = ThreadPrefetchIterDataset(batches, prefetch_buffer_size=reading.prefetch)
+        self._iterator = iter(ahead)
+
+    def __next__(self) -> Any:
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Ends the threads and the workers."""
+        self._iterator.close()
+
+
+def _in_workers(read: grain.IterDataset, workers: int) -> grain.IterDataset:
+    """Reads in processes of their own, which live and die with this one."""
+    from absl import flags  # grain reads its own flags there, and no one has parsed any
+
+    flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    return read.mp_prefetch(options, worker_init_fn=_begin_worker)
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """Signals are for the process that trains: it stops its workers itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,84 @@
+"""The memory in the summary: what the compiler then needs, within 15 %, and what is what."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import mgnet_jax
+from mgnet_jax.config import default
+from mgnet_jax.data.info import Info
+from mgnet_jax.training import sharding, steps
+from mgnet_jax.training.describe import estimate_memory, memory_summary
+from mgnet_jax.training.optim import make_optimizer, make_schedule
+from mgnet_jax.training.state import create_state
+
+TRAIN = {"accumulate": 1, "ema_decay": 0.0}
+
+
+def needed(model: Any, image: tuple[int, int, int], batch: int) -> int:
+    """Bytes that the compiler reports for one step whose state is replaced in place."""
+    optimizer = make_optimizer(default().optim, make_schedule(default().optim, 1, 20))
+    step = steps.make_train_step(
+        model,
+        optimizer,
+        sharding.make_mesh(jax.devices()[:1]),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        crop_padding=0,
+        flip=True,
+        label_smoothing=0.0,
+        ema_decay=0.0,
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(lambda key: create_state(model, optimizer, key, image), key)
+    images = jax.ShapeDtypeStruct((1, batch, *image), np.uint8)
+    labels = jax.ShapeDtypeStruct((1, batch), np.int32)
+    memory: Any = jax.jit(step, donate_argnums=0).lower(state, images, labels, key).compile()
+    memory = memory.memory_analysis()
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "batch", "classes", "options"),
+    [
+        ("MgNet[2,2,2,2]-[64,128,256,512]-B^l", 224, 8, 1000, {"stem": "imagenet"}),
+        ("MgNet[2,2]-[64]-B^l", 32, 32, 10, {"dtype": "bfloat16"}),
+        ("MgNet[2,3]-[64]-B^{l,i}", 32, 32, 10, {"remat": True}),
+    ],
+)
+def test_the_estimate_is_what_the_compiler_needs(
+    name: str, size: int, batch: int, classes: int, options: dict[str, Any]
+) -> None:
+    model, image = mgnet_jax.create(name, classes, **options), (size, size, 3)
+    info, train = Info("", image, classes, 0, 0, (), ()), TRAIN | {"batch_size": batch}
+    estimate = estimate_memory(model, info, mgnet_jax.count(model, image), train)
+    assert 0.85 < estimate.total / needed(model, image, batch) < 1.15
+
+
+def test_the_line_says_what_is_what_and_the_sum() -> None:
+    model, info = mgnet_jax.create("MgNet[2]-[8]-B^l", 10), Info("", (8, 8, 3), 10, 90, 10, (), ())
+    costs = mgnet_jax.count(model, info.image_shape)
+    train = {"batch_size": 16, "accumulate": 2, "ema_decay": 0.9}
+    estimate = estimate_memory(model, info, costs, train)
+    assert estimate.weights == 3 * 4 * costs.parameters
+    assert estimate.data == 100 * 8 * 8 * 3
+    assert estimate.batch == 8
+    assert estimate_memory(model, info, costs, train, devices=2).batch == 4
+    assert estimate_memory(model, info, costs, train, images=20).data == 20 * 8 * 8 * 3
+    line = memory_summary(model, info, costs, train)
+    for words in (
+        "MiB weights and momentum, ",
+        "MiB activations and ",
+        "working memory for a batch of 8, ",
+        "MiB data set: in all about ",
+    ):
+        assert words in line
+    total = sum((estimate.weights, estimate.activations, estimate.working, estimate.data))
+    assert f"in all about {total / 2**20:,.1f} MiB on each device" in line
