@@ -19,9 +19,12 @@ import numpy as np
 
 from mgnet_jax import count, create
 from mgnet_jax.config import default
-from mgnet_jax.data.info import Info
+from mgnet_jax.data.info import ImageSet, Info
+from mgnet_jax.data.order import Batches
 from mgnet_jax.training import sharding, steps
 from mgnet_jax.training.describe import MemoryEstimate, estimate_memory
+from mgnet_jax.training.feed import ResidentTraining
+from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
 
@@ -101,9 +104,10 @@ def measure(
     images = jax.ShapeDtypeStruct((*shape, *image), np.uint8)
     labels = jax.ShapeDtypeStruct(shape, np.int32)
     if chunk:
-        indices = jax.ShapeDtypeStruct((10, accumulate, batch // accumulate), np.int32)
-        jitted = steps.make_train_chunk(step, mesh)
-        lowered = jitted.lower(state, images, labels, indices, 1, key)
+        whole = ImageSet(np.zeros(images.shape, np.uint8), np.zeros(size, np.int32))
+        feed = ResidentTraining(whole, Batches(size, batch, accumulate), mesh)
+        jitted = steps.make_train_chunk(step, feed, mesh)
+        lowered = jitted.lower(state, Metrics.zero(), feed.abstract(batch), 1, key)
     else:
         lowered = jax.jit(step, donate_argnums=0).lower(state, images, labels, key)
     needed = lowered.compile().memory_analysis()

@@ -69,7 +69,7 @@ class MemoryEstimate:
         return (
             f"memory      {mebibytes(self.weights)} weights and momentum, "
             f"{mebibytes(self.activations)} activations and {mebibytes(self.working)} working "
-            f"memory for a batch of {self.batch}, {mebibytes(self.data)} data set: in all about "
+            f"memory for a batch of {self.batch}, {mebibytes(self.data)} images: in all about "
             f"{mebibytes(self.total)} on each device"
         )
 

@@ -77,7 +77,7 @@ def test_the_line_says_what_is_what_and_the_sum() -> None:
         "MiB weights and momentum, ",
         "MiB activations and ",
         "working memory for a batch of 8, ",
-        "MiB data set: in all about ",
+        "MiB images: in all about ",
     ):
         assert words in line
     total = sum((estimate.weights, estimate.activations, estimate.working, estimate.data))
