@@ -38,4 +38,4 @@ def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What configs/imagenet.py says it comes to, less a margin for other processors."""
     monkeypatch.chdir(tmp_path)
     assert command(tmp_path / "run", "--config=imagenet:demo") == 0
-    assert records(tmp_path / "run")[-1]["test_accuracy"] >= 0.9
+    assert records(tmp_path / "run")[-1]["test_accuracy"] >= 0.85
