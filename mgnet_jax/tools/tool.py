@@ -66,7 +66,7 @@ class Tool(Protocol):
 
 
 def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "Info":
-    """Validates a configuration, then prints it with its network and the memory that takes.
+    """Validates a configuration, then prints it with its network.
 
     Args:
       config: what the tool works with.
@@ -83,20 +83,15 @@ def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "
     import jax
 
     from mgnet_jax.config import make_model, to_text, validate
-    from mgnet_jax.data import sets
     from mgnet_jax.models import count
     from mgnet_jax.training import measures
-    from mgnet_jax.training.describe import memory_summary, model_summary
+    from mgnet_jax.training.describe import model_summary
     from mgnet_jax.training.progress import say
 
     info = validate(config, devices, info)
     measures.chosen(config.log.measures)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     model = make_model(config, info)
-    costs = count(model, info.image_shape)
-    say(f"{to_text(config)}\n\n{model_summary(model, info, costs)}")
-    ahead = None
-    if sets.are_photographs(config.data):
-        ahead = config.data.prefetch * config.train.batch_size // devices
-    say(memory_summary(model, info, costs, config.train, devices, ahead) + "\n")
+    summary = model_summary(model, info, count(model, info.image_shape))
+    say(f"{to_text(config)}\n\n{summary}\n")
     return info
