@@ -14,14 +14,16 @@ seconds are those that the process computed, of all its threads, so that other w
 
 import argparse
 import functools
-import importlib.util
 import io
 import math
 import os
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -36,6 +38,11 @@ from mgnet_jax.training import sharding
 from mgnet_jax.training.feed import training_feed
 
 SIZE, BATCH, WARM = 224, 25, 8
+MODULES = {
+    **{"jax": "jax", "grain": "grain", "pillow": "PIL", "simplejpeg": "simplejpeg"},
+    "opencv-python-headless": "cv2",
+}
+"""Packages that matter, and what they are imported as."""
 
 
 def plain(files: Files, count: int) -> None:
@@ -101,7 +108,7 @@ def main() -> None:
     names *= -(-10_000 // len(names))  # as many as a data set has: grain shuffles few slowly
     files = Files(str(options.folder), names, np.zeros(len(names), np.int32))
     decoders = ["pillow"]
-    if all(importlib.util.find_spec(name) for name in ("simplejpeg", "cv2")):
+    if all(find_spec(name) for name in ("simplejpeg", "cv2")):
         decoders.insert(0, "fast")
     cases: dict[str, Callable[[int], float | None]] = {
         "plain Pillow pipeline": functools.partial(plain, files)
@@ -119,10 +126,12 @@ def main() -> None:
     base = median["plain Pillow pipeline"]
     size = sum(len(files.raw(i)) for i in range(100)) / 100
     lines = [
-        f"{' '.join(sys.argv)}",
+        f"python benchmarks/input.py --folder=FOLDER --count={options.count} "
+        f"--rounds={options.rounds}",
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         f"photographs of {size / 1024:.0f} KiB on average, {SIZE}x{SIZE} crops, "
         f"{options.count} images a round, {options.rounds} rounds, one core",
-        f"jax {jax.__version__}, numpy {np.__version__}",
+        ", ".join(f"{name} {version(name)}" for name in MODULES if find_spec(MODULES[name])),
         "",
         f"{'':24s} {'images/s':>9s} {'of plain':>9s}   rounds",
     ]

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -24,6 +24,7 @@ Images = tuple[Any, Any]
 """Images, uint8 (N, H, W, C), and labels, int32 (N,); -1 is the label of what only fills up."""
 
 BLOCK = 64  # images that a thread reads for itself, at most
+ALIGNMENT = 64  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +155,7 @@ def training_stream(
     epoch, end = [], 0
     for size, run in zip(dict.fromkeys(batches.sizes), rows, strict=True):
         begin, end = end, end + size * batches.sizes.count(size)
-        epoch.append(_Rows(images[begin:end], run, reading).batch(run // count))
+        epoch.append(_in_blocks(_Rows(images[begin:end], run, reading), run // count, reading))
     blocks = grain.MapDataset.concatenate(epoch).repeat()
     blocks = blocks[start * batches.parts * count :]
     return Stream(blocks, batches.parts, count, reading, convert)
@@ -180,7 +181,28 @@ def scoring_stream(
     run = batch_size // reading.processes
     count = _blocks([run])
     images = grain.MapDataset.source(filled).map(cut.central)
-    return Stream(_Rows(images, run, reading).batch(run // count), 1, count, reading, convert)
+    blocks = _in_blocks(_Rows(images, run, reading), run // count, reading)
+    return Stream(blocks, 1, count, reading, convert)
+
+
+def _in_blocks(images: grain.MapDataset, size: int, reading: Reading) -> grain.MapDataset:
+    """Blocks of images; what workers make, grain puts into memory that processes share."""
+    return images.batch(size) if reading.workers else images.batch(size, batch_fn=_stack)
+
+
+def _stack(images: Sequence[Images]) -> Images:
+    """A block of images, and their labels."""
+    pixels, labels = zip(*images, strict=True)
+    whole = _aligned((len(pixels), *pixels[0].shape))
+    return np.stack(pixels, out=whole), np.array(labels, np.int32)
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Memory for uint8 that begins where JAX can use it on a CPU as it is, without a copy."""
+    size = math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].reshape(shape)
 
 
 def _blocks(rows: list[int]) -> int:
@@ -209,7 +231,9 @@ class Stream(Iterator[Any]):
         def join(pieces: list[Images]) -> Images:
             images, labels = pieces[0]
             if len(pieces) > 1:
-                images, labels = map(np.concatenate, zip(*pieces, strict=True))
+                blocks, numbers = zip(*pieces, strict=True)
+                whole = _aligned((sum(map(len, numbers)), *images.shape[1:]))
+                images, labels = np.concatenate(blocks, out=whole), np.concatenate(numbers)
             rows = len(labels) // parts
             return images.reshape(parts, rows, *images.shape[1:]), labels.reshape(parts, rows)
 
