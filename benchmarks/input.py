@@ -30,10 +30,11 @@ import jax
 import numpy as np
 from PIL import Image
 
+from mgnet_jax.data.cut import Cut
 from mgnet_jax.data.order import Batches
 from mgnet_jax.data.photographs import codec
 from mgnet_jax.data.photographs.folders import Files
-from mgnet_jax.data.stream import Cut, Reading
+from mgnet_jax.data.stream import Reading
 from mgnet_jax.training import sharding
 from mgnet_jax.training.feed import training_feed
 

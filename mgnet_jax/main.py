@@ -9,6 +9,7 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which take seconds
 
+import signal
 import sys
 
 
@@ -20,4 +21,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    if code == 128 + signal.SIGTERM:  # it is being done: schedulers may send it again
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(code)

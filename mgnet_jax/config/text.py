@@ -41,7 +41,12 @@ def from_json(text: str) -> ConfigDict:
     config = default()
     for name, value in saved.items():
         check_name(name)
-        config.update_from_flattened_dict({name: value})
+        try:
+            config.update_from_flattened_dict({name: value})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"the saved config.json has config.{name}={value!r}: {error}"
+            ) from None
     return config
 
 

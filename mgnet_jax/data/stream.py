@@ -7,8 +7,10 @@ JAX: worker processes import it.
 
 import dataclasses
 import math
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,51 +18,13 @@ import grain
 import numpy as np
 from grain.experimental import ThreadPrefetchIterDataset
 
+from mgnet_jax.data.cut import Cut, Images, Photograph
 from mgnet_jax.data.info import Photographs
 from mgnet_jax.data.order import Batches
-from mgnet_jax.data.photographs import codec
-
-Images = tuple[Any, Any]
-"""Images, uint8 (N, H, W, C), and labels, int32 (N,); -1 is the label of what only fills up."""
+from mgnet_jax.data.photographs.workers import WorkerError
 
 BLOCK = 64  # images that a thread reads for itself, at most
 ALIGNMENT = 64  # bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """How a photograph becomes an image.
-
-    Attributes:
-      image_shape: (H, W, C) of the image.
-      area: smallest part of a photograph's area in a random crop; 1: the central crop, always.
-      shorter_side: what a photograph's shorter side is scaled to before its central crop, pixels.
-      decoder: of random crops, from `codec.find_decoder`.
-    """
-
-    image_shape: tuple[int, int, int]
-    area: float
-    shorter_side: int
-    decoder: str
-
-    def random(self, photograph: tuple[bytes, int], rng: np.random.Generator) -> Images:
-        """An image to train on, and its label."""
-        jpeg, label = photograph
-        if self.area == 1:
-            return self.central(photograph)
-        height, width, channels = self.image_shape
-        size = height, width
-        image = codec.random_crop(jpeg, size, channels, self.area, rng, self.decoder)
-        return image, np.int32(label)
-
-    def central(self, photograph: tuple[bytes, int]) -> Images:
-        """An image to score, and its label."""
-        jpeg, label = photograph
-        if label < 0:
-            return np.zeros(self.image_shape, np.uint8), np.int32(label)
-        height, width, channels = self.image_shape
-        image = codec.central_crop(jpeg, (height, width), self.shorter_side, channels)
-        return image, np.int32(label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,24 +51,28 @@ class Reading:
         usable = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
         return self.threads or max(1, usable // max(1, self.workers))
 
-    def most_bytes(self, rows: int, image_bytes: int) -> int:
-        """What is in memory at most when a process's part of a batch is so many rows."""
+    def most_bytes(self, batches: Batches, image_bytes: int) -> int:
+        """What is in memory at most of the batches that are read ahead here."""
         processes = max(1, self.workers)
         blocks = processes * 2 * self.threads_each + self.workers * 2
-        return image_bytes * (blocks * min(rows, BLOCK) + (2 + self.prefetch) * rows)
+        parts = [size // (batches.parts * self.processes) for size in {*batches.sizes}]
+        block, rows = max(parts) // _blocks(parts), batches.batch_size // self.processes
+        return image_bytes * (blocks * block + (2 + self.prefetch) * rows)
 
 
-class _Filled:
+class _Source:
     """The photographs of a split, and after them what fills up the last batch."""
 
-    def __init__(self, whole: Photographs, length: int):
-        self.whole, self.length = whole, length
+    def __init__(self, split: Photographs, length: int):
+        self.split, self.length = split, length
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[bytes, int]:
-        return self.whole[index] if index < len(self.whole) else (b"", -1)
+    def __getitem__(self, index: int) -> Photograph:
+        if index >= len(self.split):
+            return Photograph(b"", -1, None, index)
+        return Photograph(*self.split[index], self.split, index)
 
 
 class _Rows(grain.MapDataset):
@@ -147,7 +115,7 @@ def training_stream(
       convert: what becomes of each batch, in a thread of its own: it is put on the device.
     """
     shuffle_seed, crop_seed = np.random.SeedSequence([batches.seed, 2]).generate_state(2)
-    images = grain.MapDataset.source(split).shuffle(seed=int(shuffle_seed))
+    images = grain.MapDataset.source(_Source(split, len(split))).shuffle(seed=int(shuffle_seed))
     images = images.random_map(cut.random, seed=int(crop_seed))
     shares = batches.parts * reading.processes
     rows = [size // shares for size in dict.fromkeys(batches.sizes)]
@@ -177,7 +145,7 @@ def scoring_stream(
       reading: how, and which rows of each batch.
       convert: what becomes of each batch: images (1, rows, H, W, C), labels (1, rows).
     """
-    filled = _Filled(split, math.ceil(len(split) / batch_size) * batch_size)
+    filled = _Source(split, math.ceil(len(split) / batch_size) * batch_size)
     run = batch_size // reading.processes
     count = _blocks([run])
     images = grain.MapDataset.source(filled).map(cut.central)
@@ -230,7 +198,7 @@ class Stream(Iterator[Any]):
 
         def join(pieces: list[Images]) -> Images:
             images, labels = pieces[0]
-            if len(pieces) > 1:
+            if len(pieces) > 1 or reading.workers:  # memory that is shared is to be given back
                 blocks, numbers = zip(*pieces, strict=True)
                 whole = _aligned((sum(map(len, numbers)), *images.shape[1:]))
                 images, labels = np.concatenate(blocks, out=whole), np.concatenate(numbers)
@@ -242,7 +210,15 @@ class Stream(Iterator[Any]):
         self._iterator = iter(ahead)
 
     def __next__(self) -> Any:
-        return next(self._iterator)
+        try:
+            return next(self._iterator)
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            raise WorkerError(
+                "a process that reads photographs was killed, perhaps since memory is short: the "
+                "same command goes on, with fewer config.data.workers if need be"
+            ) from error
 
     def close(self) -> None:
         """Ends the threads and the workers."""
@@ -259,6 +235,14 @@ def _in_workers(read: grain.IterDataset, workers: int) -> grain.IterDataset:
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """Signals are for the process that trains: it stops its workers itself."""
+    """Signals are for the process that trains: it stops its workers, or its end does."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that trains has ended, however that ends."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -21,9 +21,11 @@ def run(command: Command) -> None:
 
     require_checkpoints(command.workdir)
     config = choose_config(command)
-    kept, class_names = saved_data(command.workdir) or (None, ())
-    info = begin(config, info=kept)
-    evaluate(config, info, class_names, command.workdir, command.flags["checkpoint"])
+    kept = saved_data(command.workdir)
+    info = begin(config, info=kept.info if kept else None)
+    evaluate(
+        config, info, kept.class_names if kept else (), command.workdir, command.flags["checkpoint"]
+    )
 
 
 def choose_config(command: Command) -> ConfigDict:

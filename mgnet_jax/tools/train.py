@@ -1,11 +1,10 @@
 """Trains a run, or goes on with it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
 
 from mgnet_jax.tools.tool import Command, Flag, begin
-
-if TYPE_CHECKING:
-    from ml_collections import ConfigDict
 
 NAME = "train"
 HELP = "train (or go on with) a run"
@@ -23,7 +22,7 @@ def run(command: Command) -> None:
     train(command.config, command.workdir, command.started)
 
 
-def make_data(config: "ConfigDict") -> None:
+def make_data(config: ConfigDict) -> None:
     """Makes and prepares a data set that can be made on the spot, if it is not there.
 
     It says the commands that do the same with photographs of one's own.
@@ -35,7 +34,8 @@ def make_data(config: "ConfigDict") -> None:
     from mgnet_jax.tools.prepare import prepare
     from mgnet_jax.training.progress import say
 
-    making = sets.to_make(config.get("data", {}))
+    data = config.get("data")
+    making = sets.to_make(data) if isinstance(data, Mapping | ConfigDict) else None
     if making is None:
         return
     root, name, make = making

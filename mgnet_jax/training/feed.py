@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mgnet_jax.data import stream
+from mgnet_jax.data.cut import Cut, Images
 from mgnet_jax.data.info import ImageSet, Photographs
 from mgnet_jax.data.order import Batches
 from mgnet_jax.training import sharding
@@ -29,7 +30,8 @@ class Feed(Protocol):
       batches: how many there are of a set to score, or in an epoch.
       most_steps: how many batches one call can have at most; with 1 there is no loop in it.
       shardings: of what `arrays` gives.
-      streamed: whether batches can be waited for; `waited`: seconds spent so, so far.
+      streamed: whether batches can be waited for.
+      asked, came: when the last ones were asked for and came, in seconds of time.monotonic().
       note: what it reads with and keeps in memory, for people; begins with ", " if there is any.
     """
 
@@ -38,7 +40,8 @@ class Feed(Protocol):
     most_steps: int
     shardings: Any
     streamed: bool
-    waited: float
+    asked: float
+    came: float
     note: str
 
     def arrays(self, start: int, count: int) -> Any:
@@ -57,7 +60,7 @@ class Feed(Protocol):
 class _Resident:
     """A small set as uint8 on every device; a call is told which images it needs."""
 
-    streamed, waited, note = False, 0.0, ""
+    streamed, asked, came, note = False, 0.0, 0.0, ""
 
     def __init__(self, images: ImageSet, mesh: Mesh):
         self.images, self.copies = images, sharding.replicated(mesh)
@@ -142,7 +145,7 @@ class Streamed:
 
     def __init__(
         self,
-        open_at: Callable[[int, Callable[[stream.Images], Any]], stream.Stream],
+        open_at: Callable[[int, Callable[[Images], Any]], stream.Stream],
         size: int,
         batches: int,
         parts: int | None,
@@ -154,19 +157,19 @@ class Streamed:
         self.open_at, self.parts, self.image_shape = open_at, parts, image_shape
         self.split = sharding.batch(mesh, axis=0 if parts is None else 1)
         self.shardings = (self.split, self.split)
-        self.waited = 0.0
+        self.asked = self.came = 0.0
         self._next = -1
         self._stream: stream.Stream | None = None
 
     def arrays(self, start: int, count: int) -> Any:
         """The batch of a step; they are to be asked for in turn."""
-        before = time.monotonic()
+        self.asked = time.monotonic()
         if start != self._next or self._stream is None:
             self.close()
             self._stream = self.open_at(start, self._put)
         arrays = next(self._stream)
         self._next = start + 1
-        self.waited += time.monotonic() - before
+        self.came = time.monotonic()
         return arrays
 
     def abstract(self, batch_size: int) -> Any:
@@ -185,7 +188,7 @@ class Streamed:
             self._stream.close()
         self._stream = None
 
-    def _put(self, batch: stream.Images) -> tuple[jax.Array, ...]:
+    def _put(self, batch: Images) -> tuple[jax.Array, ...]:
         """This process's rows of a batch as a part of the global one, on its devices."""
         images, labels = batch if self.parts is not None else (array[0] for array in batch)
         axis = labels.ndim - 1
@@ -201,7 +204,7 @@ class Streamed:
 def training_feed(
     images: ImageSet | Photographs,
     batches: Batches,
-    cut: stream.Cut,
+    cut: Cut,
     reading: stream.Reading,
     mesh: Mesh,
 ) -> Feed:
@@ -217,11 +220,10 @@ def training_feed(
     if isinstance(images, ImageSet):
         return ResidentTraining(images, batches, mesh)
 
-    def open_at(start: int, convert: Callable[[stream.Images], Any]) -> stream.Stream:
+    def open_at(start: int, convert: Callable[[Images], Any]) -> stream.Stream:
         return stream.training_stream(images, batches, cut, reading, start, convert)
 
-    rows = batches.batch_size // reading.processes
-    size = reading.most_bytes(rows, math.prod(cut.image_shape))
+    size = reading.most_bytes(batches, math.prod(cut.image_shape))
     by = f"{reading.threads_each} threads"
     if reading.workers:
         by += f" in each of {reading.workers} processes"
@@ -233,7 +235,7 @@ def training_feed(
 def scoring_feed(
     images: ImageSet | Photographs,
     batch_size: int,
-    cut: stream.Cut,
+    cut: Cut,
     reading: stream.Reading,
     mesh: Mesh,
 ) -> Feed:
@@ -241,7 +243,7 @@ def scoring_feed(
     if isinstance(images, ImageSet):
         return ResidentScoring(images, batch_size, mesh)
 
-    def open_at(start: int, convert: Callable[[stream.Images], Any]) -> stream.Stream:
+    def open_at(start: int, convert: Callable[[Images], Any]) -> stream.Stream:
         if start:
             raise ValueError(f"photographs are scored from the first on, not from batch {start}")
         return stream.scoring_stream(images, batch_size, cut, reading, convert)

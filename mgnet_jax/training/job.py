@@ -1,5 +1,6 @@
 """What a configuration asks for, made: the network, its batches, the compiled steps."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,11 @@ from ml_collections import ConfigDict
 
 from mgnet_jax.config import ConfigError, make_model
 from mgnet_jax.data import splits
+from mgnet_jax.data.cut import Cut
 from mgnet_jax.data.order import Batches
 from mgnet_jax.data.photographs import codec
 from mgnet_jax.data.sources import DataSet
-from mgnet_jax.data.stream import Cut, Reading
+from mgnet_jax.data.stream import Reading
 from mgnet_jax.training import checkpoint, feed, measures, optim, sharding, steps
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.pace import Pace
@@ -119,7 +121,9 @@ class Job:
             sets["validation"] = self.train_split[1]
         devices = self.mesh.devices.size
         size = -(-self.config.eval.batch_size // devices) * devices
-        arguments = size, self.cut, self.reading, self.mesh
+        # processes would be started for every score anew
+        reading = dataclasses.replace(self.reading, workers=0)
+        arguments = size, self.cut, reading, self.mesh
         return {name: feed.scoring_feed(images, *arguments) for name, images in sets.items()}
 
     @cached_property

@@ -11,10 +11,12 @@ from ml_collections import ConfigDict
 
 from mgnet_jax.config import check_last_batch
 from mgnet_jax.data.info import DataError
+from mgnet_jax.data.photographs.workers import WorkerError
 from mgnet_jax.data.sets import load
 from mgnet_jax.training import checkpoint, steps
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.describe import mebibytes
+from mgnet_jax.training.idle import Idle
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.metrics import MetricsWriter, read_metrics
@@ -22,7 +24,9 @@ from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.progress import Progress, say
 from mgnet_jax.training.results import chosen_by, epoch_line, results_table
 from mgnet_jax.training.supervise import StopSignal
-from mgnet_jax.training.workdir import check_workdir, keep
+from mgnet_jax.training.workdir import check_workdir, keep, saved_data
+
+UNREADABLE = DataError, OSError, WorkerError  # of an input that was there at the start
 
 
 class TrainError(RuntimeError):
@@ -58,7 +62,7 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
     """
     check_workdir(config, workdir)
     with StopSignal() as stop:
-        job = Job(config, load(config.data))
+        job = Job(with_decoder(config, workdir), load(config.data))
         check_last_batch(config, job.data.info, job.mesh.devices.size)
         with checkpoint.open_checkpoints(workdir, config.checkpoint.keep) as checkpoints:
             step = checkpoint.find(checkpoints) or 0
@@ -69,7 +73,8 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
             else:
                 if not step and (workdir / "metrics.jsonl").exists():
                     say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
-                keep(config, job.data, workdir)
+                decoder = job.cut.decoder if job.train_feed.streamed else ""
+                keep(config, job.data, decoder, workdir)
                 loop = _Loop(job, checkpoints, workdir, step, started)
                 loop.run(stop, job.no_metrics(sums), scored=score is not None)
     history, curves = read_metrics(workdir), workdir / "curves.png"
@@ -77,6 +82,16 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
         plot_curves(history, curves, f"{job.model.spec} on {config.data.name}")
     say(f"\n{results_table(config, history)}\n")
     say(f"checkpoints, metrics.jsonl, metrics.csv and curves.png are in {workdir}")
+
+
+def with_decoder(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The configuration, in which a run that goes on has the decoder that it began with."""
+    kept = saved_data(workdir) if checkpoint.exist(workdir) else None
+    if kept is None or not kept.decoder or config.data.decoder != "auto":
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.decoder = kept.decoder
+    return config
 
 
 class _Loop:
@@ -98,7 +113,7 @@ class _Loop:
         )
         mean_batch = sum(job.batches.sizes) / job.steps_per_epoch
         self.progress = Progress(job.total_steps, config.train.epochs, mean_batch)
-        self.pace = Pace()
+        self.pace, self.idle = Pace(), Idle()
         self.finished = False
         self.unread: tuple[int, int, Metrics] | None = None
         self.first = True
@@ -112,7 +127,12 @@ class _Loop:
           scored: whether an epoch that ended here has been scored.
         """
         self.metrics = metrics
-        with self.writer, closing(self.progress), closing(self.job.train_feed):
+        with (
+            self.writer,
+            closing(self.progress),
+            closing(self.idle),
+            closing(self.job.train_feed),
+        ):
             self.compile()
             if self.step and self.due and not scored:
                 self.score_and_save(stop)
@@ -132,11 +152,9 @@ class _Loop:
             self.advance()
             while not (stop.received or self.epoch_ended or (every and self.step % every == 0)):
                 self.advance()
-        except (DataError, OSError):  # an input that cannot be read costs no work
-            if self.step and self.step not in self.checkpoints.all_steps():
-                self.report()
-                self.check_finite()
-                self.save()
+        except UNREADABLE:
+            self.report()
+            self.save_for_later()
             raise
         self.report()
         self.score_and_save(stop)
@@ -158,6 +176,9 @@ class _Loop:
         end = job.next_stop(begin, self.pace.steps)
         state, metrics = job.train_steps(self.state, self.metrics, begin, end)
         self.state = state
+        feed = job.train_feed
+        if feed.streamed:
+            self.idle.dispatched(feed.asked, feed.came, metrics.count)
         self.report()
         self.step, self.unread = end, (begin, end, metrics)
         self.metrics = job.no_metrics() if job.ends_record(end) else metrics
@@ -199,7 +220,7 @@ class _Loop:
         self.progress.update(step, loss, accuracy, waiting=waiting.get("waiting"), last=last)
         if not job.ends_record(step):
             return
-        self.waited, self.waited_from = job.train_feed.waited, time.monotonic()
+        self.waited, self.waited_from = self.idle.seconds, time.monotonic()
         self.writer.write(
             "train",
             step,
@@ -212,11 +233,10 @@ class _Loop:
         )
 
     def waiting(self) -> dict[str, float]:
-        """The share of the time since the last record that was spent waiting for a stream."""
-        feed, now = self.job.train_feed, time.monotonic()
-        if not feed.streamed:
+        """The share of the time since the last record that the device had to wait for images."""
+        if not self.job.train_feed.streamed:
             return {}
-        waited, passed = feed.waited - self.waited, now - self.waited_from
+        waited, passed = self.idle.seconds - self.waited, time.monotonic() - self.waited_from
         return {"waiting": waited / max(passed, 1e-9)}
 
     def diverged(self, what: str, step: int) -> TrainError:
@@ -231,11 +251,15 @@ class _Loop:
 
     def score_and_save(self, stop: StopSignal) -> None:
         """Scores the state if that is due, unless a signal comes first, and saves it."""
-        scores = None
+        scores, begun = None, time.monotonic()
         with self.progress.paused():
             self.check_finite()
             if self.due:
-                scores = self.job.score(self.state, lambda: stop.received is not None)
+                try:
+                    scores = self.job.score(self.state, lambda: stop.received is not None)
+                except UNREADABLE:
+                    self.save_for_later()
+                    raise
             if scores is not None:
                 epoch = self.step // self.job.steps_per_epoch
                 self.writer.write("eval", self.step, epoch, **scores)
@@ -243,6 +267,13 @@ class _Loop:
                 self.finished = self.step == self.job.total_steps
             self.save(None if scores is None else scores[chosen_by(self.job.config)])
         self.pace.begin()
+        self.waited_from += time.monotonic() - begun
+
+    def save_for_later(self) -> None:
+        """Saves the state before an error of the input, which shall cost no work."""
+        if self.step and self.step not in self.checkpoints.all_steps():
+            self.check_finite()
+            self.save()
 
     def check_finite(self) -> None:
         """Raises TrainError if the weights are not finite."""

@@ -1,7 +1,7 @@
 """What is measured of a batch besides its loss, by name; `register` one and a run can log it.
 
 A measure of each image is averaged over images, in training and in scoring; a measure of each step
-is averaged over steps, in training alone.
+is averaged over steps, in training alone; a step with fewer images counts for less, as they do.
 """
 
 import dataclasses
@@ -38,31 +38,56 @@ MEASURES: dict[str, Measure] = {}
 
 
 def register(measure: Measure) -> None:
-    """Adds a measure; a config file may do so for its own, before its get_config returns.
+    """Adds a measure, or replaces one's own; a config file may do so before get_config returns.
 
     Raises:
-      ValueError: the name is no identifier or taken, or `of` is neither "image" nor "step".
+      ConfigError: the name is no identifier or that of something else, or `of` is neither "image"
+        nor "step".
     """
-    if not measure.name.isidentifier() or measure.name in RESERVED or measure.of not in OF:
-        raise ValueError(f"{measure}: its name must be an identifier of its own, of one of {OF}")
-    MEASURES[measure.name] = measure
+    name, taken = measure.name, {*RESERVED, *BUILT_IN}
+    if not name.isidentifier() or name in taken or name.startswith(("test_", "validation_")):
+        raise ConfigError(
+            f"a measure cannot be called {name!r}: its name must be an identifier that does not "
+            f"begin with test_ or validation_ and is none of {', '.join(sorted(taken))}"
+        )
+    if measure.of not in OF:
+        raise ConfigError(f"the measure {name} is of {measure.of!r}: it must be of one of {OF}")
+    MEASURES[name] = measure
 
 
 def chosen(names: str) -> tuple[Measure, ...]:
     """The measures of a list of names with commas between them.
 
     Raises:
-      ConfigError: there is no such measure.
+      ConfigError: there is no such measure, or one of images does not give a number for each.
     """
     found = []
     for name in filter(None, names.replace(" ", "").split(",")):
         if name not in MEASURES:
             raise ConfigError(
                 f"config.log.measures={names!r}: there is no {name!r}; there are "
-                f"{', '.join(MEASURES)}, with commas between"
+                f"{', '.join(MEASURES)}, with commas between. One of your own is registered by "
+                f"its config file: give it with --config"
             )
         found.append(MEASURES[name])
+        if found[-1].of == "image":
+            logits, labels = jnp.zeros((3, 7)), jnp.zeros(3, jnp.int32)
+            _check_shape(found[-1], (3,), logits, labels)
     return tuple(dict.fromkeys(found))
+
+
+def _check_shape(measure: Measure, expected: tuple[int, ...], *arguments: Any) -> None:
+    """Raises ConfigError if a measure fails or has another shape, before anything is trained."""
+    try:
+        shape = jax.eval_shape(measure.compute, *arguments).shape
+    except Exception as error:
+        text = f"fails with {type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ConfigError(f"the measure {measure.name} {text}") from error
+    if shape != expected:
+        what = "a number for each image" if measure.of == "image" else "one number for the step"
+        raise ConfigError(
+            f"the measure {measure.name} gives the shape {shape}: it must give {what}, {expected}"
+        )
 
 
 @flax.struct.dataclass
@@ -99,11 +124,12 @@ class Metrics:
 
     def of_steps(self, measures: tuple[Measure, ...], params: Any, gradients: Any) -> "Metrics":
         """The metrics of a step's images, with what is measured of the step."""
-        new = {
-            m.name: m.compute(params, gradients).astype(jnp.float32) * self.count
-            for m in measures
-            if m.of == "step"
-        }
+        new = {}
+        for one in measures:
+            if one.of == "step":
+                _check_shape(one, (), params, gradients)
+                value = one.compute(params, gradients).astype(jnp.float32)
+                new[one.name] = value * self.count
         return Metrics(self.sums | new, self.count)
 
 
@@ -139,10 +165,15 @@ def _norm(tree: Any) -> jax.Array:
 
 
 OF = ("image", "step")
-RESERVED = ("loss", "accuracy")
+RESERVED = (  # columns of metrics.csv, and the sums' own count
+    *("kind", "step", "epoch", "loss", "accuracy", "learning_rate", "images_per_second"),
+    *("seconds", "waiting", "count"),
+)
+BUILT_IN: list[str] = []
 for _measure in (
     Measure("top5", "image", _top5, "share of images with fewer than 5 classes above their own"),
     Measure("grad_norm", "step", lambda _, g: _norm(g), "2-norm of the gradient"),
     Measure("param_norm", "step", lambda p, _: _norm(p), "2-norm of the parameters"),
 ):
     register(_measure)
+BUILT_IN.extend(MEASURES)

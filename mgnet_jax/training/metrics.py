@@ -110,6 +110,8 @@ class MetricsWriter(contextlib.ExitStack):
 def _checked(kind: str, step: int, epoch: float, **values: float | None) -> Record:
     if kind not in ("train", "eval"):
         raise LogError(f"the kind of a record is 'train' or 'eval', not {kind!r}")
+    if type(step) is not int or type(epoch) not in (int, float):
+        raise LogError(f"the step and the epoch of a record are numbers, not {step!r}, {epoch!r}")
     for name, value in values.items():
         if not name.isidentifier() or type(value) not in (int, float, type(None)):
             raise LogError(f"{name!r}: {value!r} is no number with a name")

@@ -18,8 +18,16 @@ def epoch_line(epoch: int, scores: Mapping[str, float]) -> str:
     names = [name.removesuffix("_accuracy") for name in scores if name.endswith("_accuracy")]
     return f"epoch {epoch:3d}  " + "  ".join(
         f"{name} acc {100 * scores[f'{name}_accuracy']:.2f} % loss {scores[f'{name}_loss']:.4f}"
+        + "".join(f" {measure} {value:.4f}" for measure, value in _measures(scores, name).items())
         for name in names
     )
+
+
+def _measures(scores: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """What was measured of a split besides loss and accuracy, by name."""
+    known = f"{split}_loss", f"{split}_accuracy"
+    ours = {name: x for name, x in scores.items() if name.startswith(f"{split}_")}
+    return {name.removeprefix(f"{split}_"): x for name, x in ours.items() if name not in known}
 
 
 def results_table(config: ConfigDict, history: list[dict[str, Any]]) -> str:
@@ -49,4 +57,6 @@ def as_row(scores: Mapping[str, Any]) -> dict[str, object]:
             row[f"{split} accuracy"] = f"{100 * scores[f'{split}_accuracy']:.2f} %"
             loss = scores[f"{split}_loss"]  # null where it was not finite
             row[f"{split} loss"] = "not finite" if loss is None else f"{loss:.4f}"
+            for name, value in _measures(scores, split).items():
+                row[f"{split} {name}"] = "not finite" if value is None else f"{value:.4f}"
     return row

@@ -29,8 +29,23 @@ def saved_config(workdir: Path) -> ConfigDict | None:
         raise ConfigError(f"{saved}: {error}; give another --workdir") from None
 
 
-def saved_data(workdir: Path) -> tuple[Info, tuple[str, ...]] | None:
-    """What the run in workdir knows of its data set, and the names of its classes; None without.
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What a run knows of its data set.
+
+    Attributes:
+      info: facts; the scale is that of the run.
+      class_names: in label order.
+      decoder: of the photographs trained on, "fast" or "pillow"; "" of other sets.
+    """
+
+    info: Info
+    class_names: tuple[str, ...]
+    decoder: str = ""
+
+
+def saved_data(workdir: Path) -> Kept | None:
+    """What the run in workdir knows of its data set; None without.
 
     Raises:
       ConfigError: its data.json is damaged.
@@ -40,16 +55,34 @@ def saved_data(workdir: Path) -> tuple[Info, tuple[str, ...]] | None:
         return None
     try:
         content = json.loads(saved.read_text())
-        names = tuple(content.pop("class_names"))
+        names, decoder = tuple(content.pop("class_names")), content.pop("decoder", "")
         content |= {key: tuple(content[key]) for key in ("image_shape", "mean", "std")}
-        return Info(**content), names
+        info = Info(**content)
+        _check(info, names)
+        return Kept(info, names, str(decoder))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{saved} cannot be read ({error}); remove it to look at the data set itself instead"
         ) from None
 
 
-def keep(config: ConfigDict, data: DataSet, workdir: Path) -> None:
+def _check(info: Info, names: tuple[str, ...]) -> None:
+    """Raises ValueError if what was read as facts of a data set is none."""
+    sizes = (*info.image_shape, info.num_classes, info.train_size, info.test_size)
+    if len(info.image_shape) != 3 or not all(type(n) is int and n >= 0 for n in sizes):
+        raise ValueError("a size in it is no whole number, or one of an image_shape is missing")
+    numbers = (*info.mean, *info.std)
+    if not all(type(x) in (int, float) for x in numbers) or not all(x > 0 for x in info.std):
+        raise ValueError("mean or std in it are no numbers")
+    if not all(len(x) == info.image_shape[2] for x in (info.mean, info.std)):
+        raise ValueError("mean or std in it have not one number for each channel")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a name of a class in it is no text")
+    if names and len(names) != info.num_classes:
+        raise ValueError(f"it has {len(names)} names of {info.num_classes} classes")
+
+
+def keep(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> None:
     """Writes what a run is into its folder: config.json and data.json.
 
     data.json holds what using the network takes, so that this does not take the training images:
@@ -61,15 +94,15 @@ def keep(config: ConfigDict, data: DataSet, workdir: Path) -> None:
     mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
     info = dataclasses.replace(data.info, mean=tuple(mean), std=tuple(std))
     saved = saved_data(workdir) if checkpoint.exist(workdir) else None
-    if saved and saved != (info, data.class_names):
-        before, now = (dataclasses.asdict(x) for x in (saved[0], info))
+    if saved and (saved.info, saved.class_names) != (info, data.class_names):
+        before, now = (dataclasses.asdict(x) for x in (saved.info, info))
         changed = [f"{k} was {before[k]} and is now {now[k]}" for k in now if before[k] != now[k]]
         raise ConfigError(
             f"{workdir} holds a run on another data set than is in config.data.dir="
             f"{config.data.dir!r}: {'; '.join(changed) or 'its classes have other names'}. Give "
             f"another --workdir, or the old data set."
         )
-    content = dataclasses.asdict(info) | {"class_names": data.class_names}
+    content = dataclasses.asdict(info) | {"decoder": decoder, "class_names": data.class_names}
     replace_file(workdir / DATA, (json.dumps(content, indent=2) + "\n").encode())
     replace_file(workdir / CONFIG, to_json(config).encode())
 

@@ -7,9 +7,11 @@ import pytest
 from photos import Shades
 
 from mgnet_jax.data import stream
+from mgnet_jax.data.cut import Cut
 from mgnet_jax.data.info import DataError
 from mgnet_jax.data.order import Batches
-from mgnet_jax.data.stream import Cut, Reading, scoring_stream, training_stream
+from mgnet_jax.data.photographs.workers import WorkerError
+from mgnet_jax.data.stream import Reading, scoring_stream, training_stream
 
 CUT = Cut((4, 3, 1), 0.2, 5, "pillow")
 Batch = tuple[np.ndarray, np.ndarray]
@@ -121,6 +123,40 @@ def test_scoring_reads_every_photograph_once_in_order(processes: int) -> None:
         np.testing.assert_allclose(images.mean((2, 3, 4)), np.maximum(wanted, 0), atol=2)
 
 
+class Cut7(Shades):
+    """Number 7 has a header and nothing more."""
+
+    def __getitem__(self, index: int) -> tuple[bytes, int]:
+        jpeg, label = super().__getitem__(index)
+        return jpeg[:-40] if index == 7 else jpeg, label
+
+
+@pytest.mark.parametrize("scoring", [True, False])
+def test_a_photograph_that_cannot_be_decoded_is_named_too(scoring: bool) -> None:
+    one = (
+        scoring_stream(Cut7(10), 5, CUT, Reading(), lambda b: b)
+        if scoring
+        else training_stream(Cut7(10), Batches(10, 5), CUT, Reading(), 0, lambda b: b)
+    )
+    with pytest.raises(DataError, match=r"^shade 7: a JPEG that .*mend or remove it"):
+        for _ in range(3):
+            next(one)
+    one.close()
+
+
+def test_a_worker_that_is_killed_is_an_error_for_people() -> None:
+    import multiprocessing
+
+    one = training_stream(Shades(44), Batches(44, 8), CUT, Reading(1), 0, lambda b: b)
+    next(one)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(WorkerError, match=r"was killed.*fewer config.data.workers"):
+        for _ in range(100):
+            next(one)
+    one.close()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_photograph_that_cannot_be_read_is_named(workers: int) -> None:
     with pytest.raises(DataError, match="shade 7 is damaged"):
@@ -129,6 +165,9 @@ def test_a_photograph_that_cannot_be_read_is_named(workers: int) -> None:
 
 def test_what_is_read_ahead_is_bounded_and_said() -> None:
     reading = Reading(workers=0, threads=3, prefetch=2)
-    # 6 blocks of 64, and 4 batches of 100: two on the device, one being put there, one being made
-    assert reading.most_bytes(100, 10) == 10 * (6 * 64 + 4 * 100)
-    assert Reading(workers=2, threads=1).most_bytes(8, 1) == (2 * 2 + 2 * 2) * 8 + 4 * 8
+    # 6 blocks of 50, and 4 batches of 100: two on the device, one being put there, one being made
+    assert reading.most_bytes(Batches(1000, 100), 10) == 10 * (6 * 50 + 4 * 100)
+    workers = Reading(workers=2, threads=1)
+    assert workers.most_bytes(Batches(100, 8), 1) == (2 * 2 + 2 * 2) * 8 + 4 * 8
+    # 130 and 1 have no common blocks but whole ones
+    assert reading.most_bytes(Batches(131, 130, 1, "use"), 1) == 6 * 130 + 4 * 130

@@ -73,3 +73,27 @@ def test_an_unknown_measure_is_answered_with_the_known_ones() -> None:
     assert measures.chosen("") == ()
     with pytest.raises(ConfigError, match=r"log.measures='a,top5'.*no 'a'.*top5, grad_norm"):
         measures.chosen("a,top5")
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "compute", "words"),
+    [
+        ("seconds", "image", None, "cannot be called 'seconds'"),
+        ("top5", "image", None, "cannot be called 'top5'"),
+        ("test_x", "image", None, "does not begin with test_"),
+        ("no name", "image", None, "cannot be called 'no name'"),
+        ("x", "batch", None, "is of 'batch'"),
+        ("x", "image", lambda logits, labels: logits.sum(), r"gives the shape \(\).*each image"),
+        ("x", "image", lambda logits, labels: logits @ logits, "fails with"),
+    ],
+)
+def test_a_measure_that_cannot_be_is_refused_at_once(
+    name: str, of: str, compute: Any, words: str
+) -> None:
+    one = measures.Measure(name, of, compute or (lambda *_: jnp.zeros(3)), "")
+    try:
+        with pytest.raises(ConfigError, match=words):
+            measures.register(one)
+            measures.chosen(name)
+    finally:
+        measures.MEASURES.pop("x", None)

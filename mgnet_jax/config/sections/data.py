@@ -63,7 +63,7 @@ KEYS = {
         ("auto", "fast", "pillow"),
         "of training photographs; fast: simplejpeg and OpenCV, auto: that where installed",
     ),
-    "data.workers": at_least(0, 0, "processes that read photographs; 0: threads of this one"),
+    "data.workers": at_least(0, 0, "processes that read photographs to train on; 0: threads"),
     "data.threads": at_least(0, 0, "threads of each that reads; 0: the processors, shared out"),
     "data.prefetch": at_least(1, 2, "batches of photographs kept ready on the device"),
 }

@@ -19,7 +19,7 @@ _LAYOUT = (
     "expected the folders train/CLASS and one of val/CLASS, validation/CLASS or test/CLASS, or "
     "CLASS alone, with the photographs of a class in its folder"
 )
-_REMEDY = "mend or remove it, or leave it out with --mode=prepare --on_bad=skip"
+REMEDY = "mend or remove it, or leave it out with --mode=prepare --on_bad=skip"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Files:
         try:
             return canonical(raw)[0], int(self.labels[index])
         except DataError as error:
-            raise DataError(f"{self.name(index)}: {error}; {_REMEDY}") from error
+            raise DataError(f"{self.name(index)}: {error}; {REMEDY}") from error
 
     def name(self, index: int) -> str:
         """Returns the path of a file."""
@@ -62,7 +62,7 @@ class Files:
             with open(self.name(index), "rb") as file:
                 return file.read()
         except OSError as error:
-            raise DataError(f"{self.name(index)}: {error.strerror}; {_REMEDY}") from error
+            raise DataError(f"{self.name(index)}: {error.strerror}; {REMEDY}") from error
 
 
 def list_folders(root: Path, test_share: float, classes: Sequence[str] = ()) -> Listing:
