@@ -6,8 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, cast
@@ -30,7 +29,6 @@ FLAGS = (
 )
 
 SHARD_SIZE = 1000
-_SHOWN = 20
 
 
 class Stopped(Exception):
@@ -50,12 +48,22 @@ def run(command: Command) -> None:
       WorkerError: a worker process was killed.
     """
     from mgnet_jax.data.info import DataError
+    from mgnet_jax.data.photographs.report import hint
+    from mgnet_jax.training.progress import say
 
+    given = ["--config"] * command.config_named + [f"--config.{key}" for key in command.overrides]
+    if given:
+        flags = ", ".join(f"--{flag.name}" for flag in FLAGS)
+        raise DataError(
+            f"--mode=prepare takes no configuration: {', '.join(given)} would do nothing, leave it "
+            f"out; its flags are {flags}"
+        )
     own = command.flags
     if not (own["source"] and own["out"]):
         raise DataError("--mode=prepare needs --source=FOLDER and --out=FOLDER")
     folders = {key: Path(own[key]).expanduser() for key in ("source", "out")}
-    prepare(**{**own, **folders})
+    done = prepare(**{**own, **folders})
+    say(hint(done.parent))
 
 
 def prepare(
@@ -109,10 +117,6 @@ def prepare(
         with making.locked():
             making.begin(plan)
             _make(making, plan, sources, processes or _processors(), on_bad == "skip")
-    say(
-        "train with it: python -m mgnet_jax.main --config=configs/imagenet.py "
-        f"--config.data.dir={out}"
-    )
     return making.done
 
 
@@ -121,6 +125,7 @@ def _make(
 ) -> None:
     """Writes what is missing of a set, if anything is."""
     from mgnet_jax.data.photographs.making import UNREADABLE, read_log
+    from mgnet_jax.data.photographs.report import description, some
     from mgnet_jax.training.progress import duration, say
 
     started = time.monotonic()
@@ -129,9 +134,9 @@ def _make(
         damaged = making.damaged(processes, _counter("files"))
         if not damaged:
             say(f"{making.done} is whole: every file is as it was written")
-            say(_description(plan, read_log(making.done)))
+            say(description(plan, read_log(making.done)))
             return
-        say(_some("damaged, and written anew:", [f"{n}: {why}" for n, why in damaged.items()]))
+        say(some("damaged, and written anew:", [f"{n}: {why}" for n, why in damaged.items()]))
         skip = skip or (making.done / UNREADABLE).exists()
         making.reopen(damaged)
     kept = making.kept(plan, processes, _counter("files"))
@@ -144,7 +149,7 @@ def _make(
         raise _unreadable(making, plan, sources, all_)
     making.finish(plan, sources, all_)
     say(f"{making.done} is whole, after {duration(time.monotonic() - started)}")
-    say(_description(plan, all_))
+    say(description(plan, all_))
 
 
 def _write(
@@ -195,6 +200,7 @@ def _unreadable(
     """Lists what cannot be read, in a file too, and what to do: an error for people."""
     from mgnet_jax.data.info import DataError
     from mgnet_jax.data.photographs.making import UNREADABLE, write_lists
+    from mgnet_jax.data.photographs.report import some
 
     write_lists(making.work, plan, sources, all_.values())
     shards = [shard for shard in plan.shards() if all_[shard.file].unreadable]
@@ -205,36 +211,11 @@ def _unreadable(
     ]
     every = sum(plan.counts.values())
     return DataError(
-        _some(f"{len(lines):,} of {every:,} photographs cannot be read:", lines)
+        some(f"{len(lines):,} of {every:,} photographs cannot be read:", lines)
         + f"\nAll are listed in {making.work / UNREADABLE}. {len(shards):,} of {len(all_):,} "
         "shards wait for them, the others are whole. Mend these files in their place and run the "
         "same command again, or add --on_bad=skip to leave them out."
     )
-
-
-def _description(plan: "Plan", all_: Mapping[str, "Written"]) -> str:
-    """Says what is in a set that is whole."""
-    from mgnet_jax.data.photographs.making import MENDED, UNREADABLE
-
-    images = Counter[str]()
-    for shard in plan.shards():
-        images[shard.split] += all_[shard.file].images
-    size = sum(shard.size for shard in all_.values())
-    counts = ", ".join(f"{split} {count:,} images" for split, count in images.items())
-    text = f"{len(plan.class_names):,} classes; {counts}; {size:,} bytes in {len(all_):,} shards"
-    kinds = Counter(what for shard in all_.values() for _, what in shard.mended)
-    if kinds:
-        several = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-        text += f"\nmended {kinds.total():,}, see {MENDED}: {several}"
-    if left := sum(len(shard.unreadable) for shard in all_.values()):
-        text += f"\nleft out {left:,} that cannot be read, see {UNREADABLE}"
-    return text
-
-
-def _some(heading: str, lines: Sequence[str]) -> str:
-    """A heading and the first lines."""
-    more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
-    return "\n  ".join([heading, *lines[:_SHOWN], *more])
 
 
 def _counter(unit: str) -> Callable[[int, int], None]:
