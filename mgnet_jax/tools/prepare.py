@@ -94,7 +94,7 @@ def prepare(
     """
     from mgnet_jax.data.info import DataError
     from mgnet_jax.data.photographs.archives import is_archives, list_source
-    from mgnet_jax.data.photographs.making import Making
+    from mgnet_jax.data.photographs.making import PLAN, Making
     from mgnet_jax.data.photographs.shards import SPLITS, make_plan
     from mgnet_jax.training.progress import say
 
@@ -115,7 +115,8 @@ def prepare(
         sources = {split: cast("Source", part) for split, part in parts}
         plan = make_plan(sources, listing.class_names, name, shard_size, test_share)
         with making.locked():
-            making.begin(plan)
+            if making.begin(plan):
+                say(f"damaged, and written anew as this source has it: {making.done / PLAN}")
             _make(making, plan, sources, processes or _processors(), on_bad == "skip")
     return making.done
 

@@ -378,6 +378,33 @@ def test_what_is_damaged_in_a_whole_set_is_made_again(file: str, a_set: Set) -> 
     assert files(making.done) == good
 
 
+@pytest.mark.parametrize("harm", ["changed", "cut", "lost"])
+def test_a_damaged_plan_of_a_whole_set_is_written_anew_from_the_same_source(
+    harm: str, a_set: Set
+) -> None:
+    a_set.finish()
+    making, good = a_set.making, files(a_set.making.done)
+    path = making.done / PLAN
+    if harm == "lost":
+        path.unlink()
+    else:
+        content = good[PLAN]
+        path.write_bytes(content.replace(b'"c"', b'"d"') if harm == "changed" else content[:99])
+    for other in (planned(a_set.root, size=6)[0], planned(a_set.root, name="abd")[0]):
+        with pytest.raises(DataError, match=f"{path} is damaged: .*the source as it was") as error:
+            making.begin(other)
+        assert "remove" not in str(error.value)
+    assert making.begin(a_set.plan()[0])
+    assert files(making.done) == good and making.damaged(1, nothing) == {}
+    assert not making.begin(a_set.plan()[0])
+    with pytest.raises(DataError, match="was begun with other photographs"):
+        making.begin(planned(a_set.root, size=6)[0])
+    line = f"{sha256(path)}  {PLAN}"
+    sums = (making.done / SUMS).read_text()
+    (making.done / SUMS).write_text(sums.replace(line, "0" * 64 + line[64:]))  # damaged instead
+    assert not making.begin(a_set.plan()[0])
+
+
 # ---- workers
 
 
