@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from mgnet_jax.data.photographs.making import Making
     from mgnet_jax.data.photographs.shards import Plan, Source, Written
 
+SHARD_SIZE = 1000
+TEST_SHARE = 0.1
+
 NAME = "prepare"
 HELP = "make photographs in archives or folders a data set to train with"
 FLAGS = (
     Flag("source", "", "folder of ILSVRC2012's archives, or of folders train/CLASS, val/CLASS"),
     Flag("out", "", "folder of data sets, where the set is written as OUT/NAME/VERSION"),
     Flag("name", "", "of the set; default: imagenet2012 for the archives, else that of the source"),
-    Flag("test_share", 0.1, "of the photographs, for the test split if the source has none"),
+    Flag("test_share", TEST_SHARE, "of the photographs, for the test split if the source has none"),
     Flag("processes", 0, "how many at a time; 0: one for each processor"),
     Flag("on_bad", "stop", "what to do if a photograph cannot be read: stop, or skip to leave it"),
 )
-
-SHARD_SIZE = 1000
 
 
 class Stopped(Exception):
@@ -70,7 +71,7 @@ def prepare(
     source: Path,
     out: Path,
     name: str = "",
-    test_share: float = 0.1,
+    test_share: float = TEST_SHARE,
     processes: int = 0,
     on_bad: str = "stop",
     shard_size: int = SHARD_SIZE,
@@ -106,11 +107,18 @@ def prepare(
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise DataError(f"--name={name} must be small letters, digits and _, a letter first")
     making = Making(out / name)
+    for folder in (making.home, *making.home.parents):
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"--out={out}: {folder} is a file, and must be a folder or nothing")
     with _stoppable():
         say(f"listing the photographs in {source}")
         listing = list_source(source, test_share)
-        if out.resolve().is_relative_to(Path(getattr(listing.train, "root", "/")).resolve()):
-            raise DataError(f"--out={out} must not lie among the classes in {source}")
+        roots = [str(getattr(part, "root", "/")) for part in (listing.train, listing.test)]
+        for root in roots:
+            if out.resolve().is_relative_to(Path(root).resolve()):
+                raise DataError(f"--out={out} must not lie among the classes in {root}")
+        if len(set(roots)) == 2 and test_share != TEST_SHARE:
+            say(f"--test_share={test_share} is not used: the test split is that of {roots[1]}")
         parts = zip(SPLITS, (listing.train, listing.test), strict=True)
         sources = {split: cast("Source", part) for split, part in parts}
         plan = make_plan(sources, listing.class_names, name, shard_size, test_share)

@@ -245,7 +245,12 @@ def test_what_cannot_be_read_is_listed_and_can_be_left_out(
         (("--source=in", "--out=out", "--config=imagenet"), "no configuration: --config would"),
         (("--source=nothing", "--out=out"), "nothing is not a folder"),
         (("--source=in/train", "--out=in/train/sets"), "must not lie among the classes in"),
-        (("--source=in", "--out=in/a_file"), "in/a_file"),
+        (("--source=in", "--out=in/val/sets"), "must not lie among the classes in in/val"),
+        (
+            ("--source=in", "--out=in/a_file"),
+            "--out=in/a_file: in/a_file is a file, and must be a folder or nothing",
+        ),
+        (("--source=in", "--out=in", "--name=a_file"), "--out=in: in/a_file is a file"),
     ],
 )
 def test_mistakes_are_messages(
@@ -262,6 +267,18 @@ def test_mistakes_are_messages(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and "Traceback" not in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_share_that_is_not_used_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folders(tmp_path / "in")
+    prepare(root, tmp_path / "a", test_share=0.3, processes=1)
+    words = f"--test_share=0.3 is not used: the test split is that of {root / 'val'}\n"
+    assert words in capsys.readouterr().out
+    prepare(root, tmp_path / "b", processes=1)
+    prepare(root / "train", tmp_path / "c", test_share=0.3, processes=1)
+    assert "not used" not in capsys.readouterr().out
 
 
 def test_two_commands_do_not_mix(tmp_path: Path) -> None:

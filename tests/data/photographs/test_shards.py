@@ -197,6 +197,22 @@ def test_a_source_that_goes_away_is_no_bad_photograph(
         assert work(shard, nothing).unreadable == [(i, os.strerror(number)) for i in range(3)]
 
 
+def test_a_link_to_nothing_is_a_bad_photograph_and_a_file_that_is_gone_is_none(a_set: Set) -> None:
+    path = a_set.root / "val" / "b" / "b0.jpg"
+    path.unlink()
+    path.symlink_to(a_set.root / "nowhere")
+    a_set.begin()
+    a_set.skip = True
+    work, shard = a_set.work(), a_set.plan()[0].shards()[-1]
+    assert work(shard, nothing).unreadable == [(1, "a link to a file that is not there")]
+    path.unlink()
+    path.symlink_to(path.name)
+    assert work(shard, nothing).unreadable == [(1, os.strerror(errno.ELOOP))]
+    path.unlink()
+    with pytest.raises(DataError, match=r"/val/b/b0.jpg: No such file.*went away"):
+        work(shard, nothing)
+
+
 def test_a_full_disk_is_named_and_leaves_nothing(a_set: Set) -> None:
     a_set.begin()
     plan, _ = a_set.plan()
