@@ -138,7 +138,7 @@ def _listing(data: Mapping[str, Any], class_names: tuple[str, ...] = ()) -> List
     """The photographs of the folder that is meant."""
     name, root = data["name"], folder_of(data["dir"])
     if data["source"] != "folder":
-        return _list_prepared(name, root)
+        return _list_prepared(name, root, class_names)
     if root is None:
         raise DataError(f"{name}: no folder is given that has one for each class: {WHERE}")
     return _list_folders(root, data["test_share"], class_names)
@@ -150,7 +150,7 @@ def _list_folders(root: Path, test_share: float, class_names: tuple[str, ...]) -
 
 
 @lru_cache(maxsize=4)
-def _list_prepared(name: str, root: Path | None) -> Listing:
+def _list_prepared(name: str, root: Path | None, class_names: tuple[str, ...]) -> Listing:
     root = root or tfds.default_folder()
     folder = prepared.find(root, SETS[name].prepared or (name,))
     if folder is None:
@@ -159,4 +159,4 @@ def _list_prepared(name: str, root: Path | None) -> Listing:
             f"--source=FOLDER --out={root}, or say where one is with {WHERE}; to do without, "
             f"--config.data.source=folder"
         )
-    return prepared.read_listing(folder)
+    return prepared.read_listing(folder, class_names)

@@ -6,8 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, cast
@@ -18,19 +17,19 @@ if TYPE_CHECKING:
     from mgnet_jax.data.photographs.making import Making
     from mgnet_jax.data.photographs.shards import Plan, Source, Written
 
+SHARD_SIZE = 1000
+TEST_SHARE = 0.1
+
 NAME = "prepare"
 HELP = "make photographs in archives or folders a data set to train with"
 FLAGS = (
     Flag("source", "", "folder of ILSVRC2012's archives, or of folders train/CLASS, val/CLASS"),
     Flag("out", "", "folder of data sets, where the set is written as OUT/NAME/VERSION"),
     Flag("name", "", "of the set; default: imagenet2012 for the archives, else that of the source"),
-    Flag("test_share", 0.1, "of the photographs, for the test split if the source has none"),
+    Flag("test_share", TEST_SHARE, "of the photographs, for the test split if the source has none"),
     Flag("processes", 0, "how many at a time; 0: one for each processor"),
     Flag("on_bad", "stop", "what to do if a photograph cannot be read: stop, or skip to leave it"),
 )
-
-SHARD_SIZE = 1000
-_SHOWN = 20
 
 
 class Stopped(Exception):
@@ -50,19 +49,29 @@ def run(command: Command) -> None:
       WorkerError: a worker process was killed.
     """
     from mgnet_jax.data.info import DataError
+    from mgnet_jax.data.photographs.report import hint
+    from mgnet_jax.training.progress import say
 
+    given = ["--config"] * command.config_named + [f"--config.{key}" for key in command.overrides]
+    if given:
+        flags = ", ".join(f"--{flag.name}" for flag in FLAGS)
+        raise DataError(
+            f"--mode=prepare takes no configuration: {', '.join(given)} would do nothing, leave it "
+            f"out; its flags are {flags}"
+        )
     own = command.flags
     if not (own["source"] and own["out"]):
         raise DataError("--mode=prepare needs --source=FOLDER and --out=FOLDER")
     folders = {key: Path(own[key]).expanduser() for key in ("source", "out")}
-    prepare(**{**own, **folders})
+    done = prepare(**{**own, **folders})
+    say(hint(done.parent))
 
 
 def prepare(
     source: Path,
     out: Path,
     name: str = "",
-    test_share: float = 0.1,
+    test_share: float = TEST_SHARE,
     processes: int = 0,
     on_bad: str = "stop",
     shard_size: int = SHARD_SIZE,
@@ -86,7 +95,7 @@ def prepare(
     """
     from mgnet_jax.data.info import DataError
     from mgnet_jax.data.photographs.archives import is_archives, list_source
-    from mgnet_jax.data.photographs.making import Making
+    from mgnet_jax.data.photographs.making import PLAN, Making
     from mgnet_jax.data.photographs.shards import SPLITS, make_plan
     from mgnet_jax.training.progress import say
 
@@ -98,21 +107,25 @@ def prepare(
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise DataError(f"--name={name} must be small letters, digits and _, a letter first")
     making = Making(out / name)
+    for folder in (making.home, *making.home.parents):
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"--out={out}: {folder} is a file, and must be a folder or nothing")
     with _stoppable():
         say(f"listing the photographs in {source}")
         listing = list_source(source, test_share)
-        if out.resolve().is_relative_to(Path(getattr(listing.train, "root", "/")).resolve()):
-            raise DataError(f"--out={out} must not lie among the classes in {source}")
+        roots = [str(getattr(part, "root", "/")) for part in (listing.train, listing.test)]
+        for root in roots:
+            if out.resolve().is_relative_to(Path(root).resolve()):
+                raise DataError(f"--out={out} must not lie among the classes in {root}")
+        if len(set(roots)) == 2 and test_share != TEST_SHARE:
+            say(f"--test_share={test_share} is not used: the test split is that of {roots[1]}")
         parts = zip(SPLITS, (listing.train, listing.test), strict=True)
         sources = {split: cast("Source", part) for split, part in parts}
         plan = make_plan(sources, listing.class_names, name, shard_size, test_share)
         with making.locked():
-            making.begin(plan)
+            if making.begin(plan):
+                say(f"damaged, and written anew as this source has it: {making.done / PLAN}")
             _make(making, plan, sources, processes or _processors(), on_bad == "skip")
-    say(
-        "train with it: python -m mgnet_jax.main --config=configs/imagenet.py "
-        f"--config.data.dir={out}"
-    )
     return making.done
 
 
@@ -121,6 +134,7 @@ def _make(
 ) -> None:
     """Writes what is missing of a set, if anything is."""
     from mgnet_jax.data.photographs.making import UNREADABLE, read_log
+    from mgnet_jax.data.photographs.report import description, some
     from mgnet_jax.training.progress import duration, say
 
     started = time.monotonic()
@@ -129,9 +143,9 @@ def _make(
         damaged = making.damaged(processes, _counter("files"))
         if not damaged:
             say(f"{making.done} is whole: every file is as it was written")
-            say(_description(plan, read_log(making.done)))
+            say(description(plan, read_log(making.done)))
             return
-        say(_some("damaged, and written anew:", [f"{n}: {why}" for n, why in damaged.items()]))
+        say(some("damaged, and written anew:", [f"{n}: {why}" for n, why in damaged.items()]))
         skip = skip or (making.done / UNREADABLE).exists()
         making.reopen(damaged)
     kept = making.kept(plan, processes, _counter("files"))
@@ -144,7 +158,7 @@ def _make(
         raise _unreadable(making, plan, sources, all_)
     making.finish(plan, sources, all_)
     say(f"{making.done} is whole, after {duration(time.monotonic() - started)}")
-    say(_description(plan, all_))
+    say(description(plan, all_))
 
 
 def _write(
@@ -195,6 +209,7 @@ def _unreadable(
     """Lists what cannot be read, in a file too, and what to do: an error for people."""
     from mgnet_jax.data.info import DataError
     from mgnet_jax.data.photographs.making import UNREADABLE, write_lists
+    from mgnet_jax.data.photographs.report import some
 
     write_lists(making.work, plan, sources, all_.values())
     shards = [shard for shard in plan.shards() if all_[shard.file].unreadable]
@@ -205,36 +220,11 @@ def _unreadable(
     ]
     every = sum(plan.counts.values())
     return DataError(
-        _some(f"{len(lines):,} of {every:,} photographs cannot be read:", lines)
+        some(f"{len(lines):,} of {every:,} photographs cannot be read:", lines)
         + f"\nAll are listed in {making.work / UNREADABLE}. {len(shards):,} of {len(all_):,} "
         "shards wait for them, the others are whole. Mend these files in their place and run the "
         "same command again, or add --on_bad=skip to leave them out."
     )
-
-
-def _description(plan: "Plan", all_: Mapping[str, "Written"]) -> str:
-    """Says what is in a set that is whole."""
-    from mgnet_jax.data.photographs.making import MENDED, UNREADABLE
-
-    images = Counter[str]()
-    for shard in plan.shards():
-        images[shard.split] += all_[shard.file].images
-    size = sum(shard.size for shard in all_.values())
-    counts = ", ".join(f"{split} {count:,} images" for split, count in images.items())
-    text = f"{len(plan.class_names):,} classes; {counts}; {size:,} bytes in {len(all_):,} shards"
-    kinds = Counter(what for shard in all_.values() for _, what in shard.mended)
-    if kinds:
-        several = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-        text += f"\nmended {kinds.total():,}, see {MENDED}: {several}"
-    if left := sum(len(shard.unreadable) for shard in all_.values()):
-        text += f"\nleft out {left:,} that cannot be read, see {UNREADABLE}"
-    return text
-
-
-def _some(heading: str, lines: Sequence[str]) -> str:
-    """A heading and the first lines."""
-    more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
-    return "\n  ".join([heading, *lines[:_SHOWN], *more])
 
 
 def _counter(unit: str) -> Callable[[int, int], None]:

@@ -53,10 +53,7 @@ def test_the_set_is_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert re.search(r"^ 0/15 images .*\n15/15 images +\d+ images/s  left 0:00$", text, re.M)
     assert "3 classes; train 12 images, validation 3 images; " in text
     assert "bytes in 4 shards\nmended 1, see mended.txt: PNG 1\n" in text
-    assert text.endswith(
-        "train with it: python -m mgnet_jax.main --config=configs/imagenet.py "
-        f"--config.data.dir={out}\n"
-    )
+    assert "train with it" not in text  # that is the command's to say, which ends there
 
     before = files(done)
     assert prepare(root, out, shard_size=5) == done
@@ -67,6 +64,28 @@ def test_the_set_is_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "-train.array_record-00001-of-00003: it is not as it was written\n" in text
     assert "3 of 4 shards are whole already\n" in text
     assert files(done) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("imagenet2012", "--config=configs/imagenet.py"),
+        ("ours", "--config=imagenet:photographs --config.data.source=tfds"),
+    ],
+)
+def test_the_end_says_how_to_train_with_this_set_among_others(
+    name: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path / "imagenet2012", tmp_path / "ours"):
+        (folder / "9.0.0").mkdir(parents=True)
+        (folder / "9.0.0" / "dataset_info.json").touch()
+    source = make_folders(tmp_path / "in")
+    arguments = (f"--source={source}", f"--out={tmp_path}", f"--name={name}", "--processes=1")
+    assert command(tmp_path, "--mode=prepare", *arguments) == 0
+    folder = tmp_path / name
+    end = f"train with it: python -m mgnet_jax.main {recipe} --config.data.dir={folder}\n"
+    assert capsys.readouterr().out.endswith(end)
+    assert find(folder, ("imagenet2012",)) == folder / "9.0.0"
 
 
 def test_it_is_an_ordinary_set_of_tensorflow_datasets(tmp_path: Path) -> None:
@@ -218,9 +237,20 @@ def test_what_cannot_be_read_is_listed_and_can_be_left_out(
         (("--source=in", "--out=out", "--on_bad=keep"), "--on_bad=keep must be stop or skip"),
         (("--source=in", "--out=out", "--processes=-1"), "--processes=-1 must be 0 or more"),
         (("--source=in", "--out=out", "--name=My set"), "--name=My set must be small letters"),
+        (
+            ("--source=in", "--out=out", "--config.data.test_share=0.2"),
+            "--mode=prepare takes no configuration: --config.data.test_share would do nothing, "
+            "leave it out; its flags are --source, --out, --name, --test_share",
+        ),
+        (("--source=in", "--out=out", "--config=imagenet"), "no configuration: --config would"),
         (("--source=nothing", "--out=out"), "nothing is not a folder"),
         (("--source=in/train", "--out=in/train/sets"), "must not lie among the classes in"),
-        (("--source=in", "--out=in/a_file"), "in/a_file"),
+        (("--source=in", "--out=in/val/sets"), "must not lie among the classes in in/val"),
+        (
+            ("--source=in", "--out=in/a_file"),
+            "--out=in/a_file: in/a_file is a file, and must be a folder or nothing",
+        ),
+        (("--source=in", "--out=in", "--name=a_file"), "--out=in: in/a_file is a file"),
     ],
 )
 def test_mistakes_are_messages(
@@ -237,6 +267,18 @@ def test_mistakes_are_messages(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and "Traceback" not in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_share_that_is_not_used_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folders(tmp_path / "in")
+    prepare(root, tmp_path / "a", test_share=0.3, processes=1)
+    words = f"--test_share=0.3 is not used: the test split is that of {root / 'val'}\n"
+    assert words in capsys.readouterr().out
+    prepare(root, tmp_path / "b", processes=1)
+    prepare(root / "train", tmp_path / "c", test_share=0.3, processes=1)
+    assert "not used" not in capsys.readouterr().out
 
 
 def test_two_commands_do_not_mix(tmp_path: Path) -> None:

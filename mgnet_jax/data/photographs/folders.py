@@ -1,7 +1,9 @@
 """Photographs in folders, one for each class."""
 
 import dataclasses
+import errno
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -141,6 +143,13 @@ def _classes(folder: Path, least: int = 2) -> list[str]:
     if len(names) < least:
         found = f"only the folder {names[0]}" if names else "no folder"
         raise DataError(f"{folder} holds {found}, of at least {least} classes: {_LAYOUT}")
+    for name in names:
+        if name != name.strip() or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+            raise DataError(
+                f"{folder}: the class {name!a} has a space at an end of its name, a control "
+                "character or bytes that are not UTF-8, which the list of classes of a set, a line "
+                "for each, cannot hold: rename its folder"
+            )
     return names
 
 
@@ -152,7 +161,17 @@ def _folders_in(folder: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+        raise _no_folder(folder, error) from error
+
+
+def _no_folder(folder: Path | str, error: OSError) -> DataError:
+    """Says that a folder cannot be read; one that a link leads back to, by its shortest path."""
+    if error.errno != errno.ELOOP:
+        return DataError(f"{folder} cannot be read: {error.strerror}")
+    return DataError(
+        f"{os.path.realpath(folder)} cannot be read: {error.strerror}: a link in it leads back to "
+        "itself, or to a folder that it is in: remove the link"
+    )
 
 
 def _listed(folder: Path, names: list[str], classes: list[str]) -> Files:
@@ -182,7 +201,8 @@ def _listed(folder: Path, names: list[str], classes: list[str]) -> Files:
 def _photographs(folder: str, prefix: str) -> Iterator[str]:
     """Yields the path, below the folder of the split, of every photograph in a folder of it.
 
-    The entries of a folder say themselves what they are, so that no file costs a system call.
+    The entries of a folder say themselves what they are, so that no file costs a system call. A
+    link that leads nowhere is a photograph that cannot be read; a pipe or a device is none.
     """
     try:
         with os.scandir(folder) as entries:
@@ -192,7 +212,12 @@ def _photographs(folder: str, prefix: str) -> Iterator[str]:
                 path = f"{prefix}/{entry.name}"
                 if entry.is_dir():
                     yield from _photographs(entry.path, path)
-                elif entry.name.lower().endswith(SUFFIXES):
+                elif entry.name.lower().endswith(SUFFIXES) and _is_file(entry):
                     yield path
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+        raise _no_folder(folder, error) from error
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry of a folder is a file, or a link to one that may be missing."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))

@@ -7,6 +7,7 @@ of these; at the end it becomes OUT/NAME/VERSION. So whatever ends a command, th
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -74,8 +75,12 @@ class Making:
                 pass  # a file system without locks
             yield
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: Plan) -> bool:
         """Makes the folder to work in, or checks that what is there has the same plan.
+
+        Returns:
+          Whether the plan of a finished set was damaged: it was written anew, since this plan has
+          the checksum that it had.
 
         Raises:
           DataError: it has another, or cannot be read.
@@ -84,19 +89,22 @@ class Making:
             raise DataError(f"there are both {self.done} and {self.work}: remove one of them")
         folder = self.done if self.done.exists() else self.work
         folder.mkdir(exist_ok=True)
-        if not (folder / PLAN).exists():
+        content = json.dumps(dataclasses.asdict(plan), indent=1).encode()
+        if restored := _is_damaged(folder, content):
+            _write(folder / PLAN, content)
+        elif not (folder / PLAN).exists():
             if any(not path.name.endswith(".new") for path in folder.iterdir()):
                 raise DataError(
                     f"{folder} has no {PLAN}, so that another program made it: give another --out "
                     "or --name"
                 )
-            with whole(folder / PLAN) as new:
-                new.write_text(json.dumps(dataclasses.asdict(plan), indent=1))
+            _write(folder / PLAN, content)
         elif difference := plan.differs(read_plan(folder)):
             raise DataError(
                 f"{folder} was begun with other photographs: {difference}. Put the source back as "
                 f"it was, or give another --out or --name, or remove {folder} to begin anew"
             )
+        return restored
 
     def damaged(self, threads: int, progress: Progress) -> dict[str, str]:
         """Checks the files of the set against their checksums: what is wrong with each that is."""
@@ -168,6 +176,26 @@ class Making:
         _write(self.work / SUMS, text.encode())
         self.work.rename(self.done)
         sync_folder(self.home)
+
+
+def _is_damaged(folder: Path, content: bytes) -> bool:
+    """Whether the plan in a folder has not its checksum, as `content`, the plan of now, has.
+
+    Raises:
+      DataError: the plan is damaged, and that of now is another.
+    """
+    path, expected = folder / PLAN, read_sums(folder).get(PLAN)
+    found = path.read_bytes() if path.is_file() else b""
+    if expected in (None, hashlib.sha256(found).hexdigest()) or found == content:
+        return False
+    if hashlib.sha256(content).hexdigest() == expected:
+        return True
+    raise DataError(
+        f"{path} is damaged: it has not the checksum in {SUMS}. The source of now would make "
+        "another plan, by its photographs, their classes or the flags: run the --mode=prepare that "
+        "made the set, with the source as it was, which writes the plan anew; the rest of the set "
+        "can be used without it"
+    )
 
 
 def check(

@@ -8,7 +8,7 @@ import re
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,13 @@ def _versions(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(number) for number in path.name.split(".")])
 
 
-def read_listing(folder: Path) -> Listing:
+def read_listing(folder: Path, classes: Sequence[str] = ()) -> Listing:
     """Lists the photographs of a prepared set: its splits train, and validation or else test.
 
     Args:
       folder: of a version, as `find` gives it.
+      classes: the names of the classes, if they are known: then the training photographs need not
+        be there.
 
     Raises:
       DataError: it is no whole set of photographs with labels.
@@ -82,14 +84,22 @@ def read_listing(folder: Path) -> Listing:
     except Exception as error:
         text = str(error).rstrip(".") or type(error).__name__
         raise DataError(f"{folder} is no whole set of photographs: {text}; {_AGAIN}") from error
-    return Listing(names, *(_records(folder, split, files) for split, files in found.items()))
+    train = None
+    if not (classes and _missing(folder, found["train"])):
+        train = _records(folder, "train", found["train"], names)
+    return Listing(names, train, _records(folder, test, found[test], names))
 
 
-def _records(folder: Path, split: str, shards: Mapping[str, int]) -> "Records":
-    """Lists a split, given its shards and their lengths."""
-    files = [folder / name for name in shards]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
+def _missing(folder: Path, shards: Iterable[str]) -> list[str]:
+    """Returns the names of the shards that are not there."""
+    return [name for name in shards if not (folder / name).is_file()]
+
+
+def _records(
+    folder: Path, split: str, shards: Mapping[str, int], names: Sequence[str]
+) -> "Records":
+    """Lists a split, given its shards with their lengths, and the names of the classes."""
+    if missing := _missing(folder, shards):
         raise DataError(f"{folder} lacks {len(missing)} shards, first {missing[0]}; {_AGAIN}")
     sidecar = folder / labels_file(split)
     labels, count = None, sum(shards.values())
@@ -101,7 +111,12 @@ def _records(folder: Path, split: str, shards: Mapping[str, int]) -> "Records":
         if labels.shape != (count,) or labels.dtype != np.int32:
             found = f"{labels.dtype} {labels.shape}"
             raise DataError(f"{sidecar}: expected {count} labels, found {found}; {_AGAIN}")
-    return Records(files, list(shards.values()), labels)
+        if count and not 0 <= labels.min() <= labels.max() < len(names):
+            raise DataError(
+                f"{sidecar} has labels from {labels.min()} to {labels.max()}, and the set names "
+                f"{len(names)} classes; {_AGAIN}"
+            )
+    return Records([folder / name for name in shards], list(shards.values()), labels)
 
 
 class Records:

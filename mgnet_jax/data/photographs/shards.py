@@ -17,7 +17,7 @@ from mgnet_jax.data.photographs import tfds
 from mgnet_jax.data.photographs.codec import canonical
 
 SPLITS = ("train", "validation")
-_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR)
+_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOOP)
 
 
 class Source(Protocol):
@@ -217,8 +217,11 @@ def _photograph(source: Source, index: int) -> tuple[bytes | None, str]:
         raw = source.raw(index)
     except DataError as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _OF_ONE_FILE:
-            return None, cause.strerror or str(cause)
+        if isinstance(cause, OSError):
+            if cause.errno in _OF_ONE_FILE:
+                return None, cause.strerror or str(cause)
+            if cause.errno == errno.ENOENT and os.path.islink(source.name(index)):
+                return None, "a link to a file that is not there"
         raise DataError(f"{error} (the source changed, or went away, while it was read)") from error
     try:
         return canonical(raw, whole=True)

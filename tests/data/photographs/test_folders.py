@@ -18,7 +18,7 @@ def touch(root: Path, names: Iterable[str]) -> Path:
     """Files that hold their own name; `list_folders` opens none."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
+        (root / name).write_bytes(os.fsencode(name))
     return root
 
 
@@ -152,8 +152,34 @@ def test_no_folder_and_no_share_are_refused(tmp_path: Path) -> None:
 def test_a_link_in_a_circle_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, ["a/1.jpg", "b/1.jpg"])
     (tmp_path / "a/again").symlink_to(tmp_path / "a")
-    with pytest.raises(DataError, match="cannot be read: Too many levels of symbolic links"):
+    words = f"^{tmp_path}/a cannot be read: Too many levels of symbolic links: .*remove the link$"
+    with pytest.raises(DataError, match=words):
         list_folders(tmp_path, 0.1)
+    (tmp_path / "a/again").unlink()
+    (tmp_path / "a/2.jpg").symlink_to("2.jpg")
+    with pytest.raises(DataError, match=words):
+        list_folders(tmp_path, 0.1)
+
+
+def test_a_pipe_is_no_photograph_and_a_link_to_nothing_is_one(tmp_path: Path) -> None:
+    touch(tmp_path, ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"])
+    os.mkfifo(tmp_path / "train/a/pipe.jpg")
+    (tmp_path / "train/a/link.jpg").symlink_to(tmp_path / "train/a/pipe.jpg")
+    (tmp_path / "train/b/nothing.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    train = list_folders(tmp_path, 0.1).train
+    assert isinstance(train, Files)
+    assert train.names == ["a/1.jpg", "b/1.jpg", "b/nothing.jpg"]
+
+
+@pytest.mark.parametrize("name", [b" a", b"a\t", b"\xc2\xa0a", b"b\nc", b"b\x7f", b"b\xff"])
+def test_names_of_classes_that_no_list_holds_are_refused(name: bytes, tmp_path: Path) -> None:
+    touch(tmp_path, ["a/1.jpg", "c d\u00e9/1.jpg"])
+    strange = os.fsdecode(name)
+    touch(tmp_path, [f"{strange}/1.jpg"])
+    with pytest.raises(DataError) as caught:
+        list_source(tmp_path, 0.5)
+    assert str(caught.value).startswith(f"{tmp_path}: the class {strange!a} has a space at")
+    assert str(caught.value).endswith("cannot hold: rename its folder")
 
 
 def test_photographs_are_read_as_jpegs_also_by_a_worker(tmp_path: Path) -> None:

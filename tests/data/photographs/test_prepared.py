@@ -164,6 +164,8 @@ def test_a_set_is_found_from_above(tmp_path: Path) -> None:
     [
         (np.zeros(30, np.int64), r"int64 \(30,\)"),
         (np.zeros(29, np.int32), r"int32 \(29,\)"),
+        (np.arange(30, dtype=np.int32) % 4, "has labels from 0 to 3, and the set names 3 classes"),
+        (np.arange(30, dtype=np.int32) % 3 - 1, "has labels from -1 to 1"),
         (None, "is damaged"),
     ],
 )
@@ -171,8 +173,8 @@ def test_labels_have_a_file_of_their_own_in_our_sets(
     labels: np.ndarray | None, found: str, copied: Path
 ) -> None:
     sidecar = copied / labels_file("train")
-    np.save(sidecar, np.arange(30, dtype=np.int32))
-    assert (read_listing(copied).train.labels == range(30)).all()
+    np.save(sidecar, np.arange(30, dtype=np.int32) % 3)
+    assert (read_listing(copied).train.labels == np.arange(30) % 3).all()
     if labels is None:
         sidecar.write_bytes(b"\x93NUMPY")
     else:
@@ -209,6 +211,18 @@ def test_a_shard_that_is_cut_is_named(copied: Path) -> None:
     cut(shard)
     with pytest.raises(DataError, match=rf"{re.escape(str(shard))}: expected \d+ records, found 0"):
         read_listing(copied).train[0]
+
+
+def test_who_knows_the_classes_needs_the_test_images_alone(copied: Path) -> None:
+    assert len(read_listing(copied, CLASSES).train) == len(TRAIN)
+    next(copied.glob("*-train.array_record-00001*")).unlink()
+    listing = read_listing(copied, CLASSES)
+    assert listing.train is None and len(listing.test) == len(VALIDATION)
+    with pytest.raises(DataError, match=r"lacks 1 shards, first imagenet2012-train.array_record-"):
+        read_listing(copied)
+    lose_a_shard(copied)
+    with pytest.raises(DataError, match=r"lacks 1 shards, first imagenet2012-validation.array_"):
+        read_listing(copied, CLASSES)
 
 
 def test_a_photograph_that_is_none_is_named(tmp_path: Path, monkeypatch: Any) -> None:

@@ -197,6 +197,22 @@ def test_a_source_that_goes_away_is_no_bad_photograph(
         assert work(shard, nothing).unreadable == [(i, os.strerror(number)) for i in range(3)]
 
 
+def test_a_link_to_nothing_is_a_bad_photograph_and_a_file_that_is_gone_is_none(a_set: Set) -> None:
+    path = a_set.root / "val" / "b" / "b0.jpg"
+    path.unlink()
+    path.symlink_to(a_set.root / "nowhere")
+    a_set.begin()
+    a_set.skip = True
+    work, shard = a_set.work(), a_set.plan()[0].shards()[-1]
+    assert work(shard, nothing).unreadable == [(1, "a link to a file that is not there")]
+    path.unlink()
+    path.symlink_to(path.name)
+    assert work(shard, nothing).unreadable == [(1, os.strerror(errno.ELOOP))]
+    path.unlink()
+    with pytest.raises(DataError, match=r"/val/b/b0.jpg: No such file.*went away"):
+        work(shard, nothing)
+
+
 def test_a_full_disk_is_named_and_leaves_nothing(a_set: Set) -> None:
     a_set.begin()
     plan, _ = a_set.plan()
@@ -376,6 +392,33 @@ def test_what_is_damaged_in_a_whole_set_is_made_again(file: str, a_set: Set) -> 
     assert again == {LOG: [0, 1, 2, 3], plan.shards()[1].file: [1]}.get(file, [])
     making.finish(plan, sources, kept | (a_set.write(*again) if again else {}))
     assert files(making.done) == good
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "lost"])
+def test_a_damaged_plan_of_a_whole_set_is_written_anew_from_the_same_source(
+    harm: str, a_set: Set
+) -> None:
+    a_set.finish()
+    making, good = a_set.making, files(a_set.making.done)
+    path = making.done / PLAN
+    if harm == "lost":
+        path.unlink()
+    else:
+        content = good[PLAN]
+        path.write_bytes(content.replace(b'"c"', b'"d"') if harm == "changed" else content[:99])
+    for other in (planned(a_set.root, size=6)[0], planned(a_set.root, name="abd")[0]):
+        with pytest.raises(DataError, match=f"{path} is damaged: .*the source as it was") as error:
+            making.begin(other)
+        assert "remove" not in str(error.value)
+    assert making.begin(a_set.plan()[0])
+    assert files(making.done) == good and making.damaged(1, nothing) == {}
+    assert not making.begin(a_set.plan()[0])
+    with pytest.raises(DataError, match="was begun with other photographs"):
+        making.begin(planned(a_set.root, size=6)[0])
+    line = f"{sha256(path)}  {PLAN}"
+    sums = (making.done / SUMS).read_text()
+    (making.done / SUMS).write_text(sums.replace(line, "0" * 64 + line[64:]))  # damaged instead
+    assert not making.begin(a_set.plan()[0])
 
 
 # ---- workers
