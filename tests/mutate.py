@@ -649,8 +649,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "a source that went away is bad photographs",
         "data/photographs/shards.py",
-        "and cause.errno in _OF_ONE_FILE",
-        "",
+        "if cause.errno in _OF_ONE_FILE:",
+        "if True:",
         "data/photographs/test_shards.py",
     ),
     (

@@ -15,6 +15,7 @@ from commands import command
 from photos import cut, make_folders, photograph
 from PIL import Image
 
+from mgnet_jax.data import sets
 from mgnet_jax.data.info import DataError
 from mgnet_jax.data.photographs.folders import list_folders
 from mgnet_jax.data.photographs.making import Making
@@ -279,6 +280,17 @@ def test_a_share_that_is_not_used_is_named(
     prepare(root, tmp_path / "b", processes=1)
     prepare(root / "train", tmp_path / "c", test_share=0.3, processes=1)
     assert "not used" not in capsys.readouterr().out
+
+
+def test_a_network_is_scored_where_the_training_shards_are_not(tmp_path: Path) -> None:
+    done = prepare(make_folders(tmp_path / "in"), tmp_path / "sets", processes=1)
+    next(done.glob("*-train.array_record*")).unlink()
+    data = {"name": "photographs", "source": "tfds", "dir": str(done.parent)}
+    info = sets.SETS["photographs"].info
+    test = sets.load_test(data, info, ("a", "b", "c"))
+    assert (test.train, len(test.test), test.class_names) == (None, 3, ("a", "b", "c"))
+    with pytest.raises(DataError, match="lacks 1 shards"):
+        sets.load_test(data, info, ())
 
 
 def test_two_commands_do_not_mix(tmp_path: Path) -> None:
