@@ -614,8 +614,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "waiting counts while the device computes",
         "training/idle.py",
-        "elif self._end.done():",
-        "else:",
+        "came - max(asked, self._end.result())",
+        "came - asked",
         "training/test_idle.py",
     ),
     (
