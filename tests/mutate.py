@@ -677,7 +677,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "workers outlive their parent",
         "data/photographs/workers.py",
-        "threading.Thread(target=_end_with, args=(life,), daemon=True).start()",
+        "threading.Thread(target=end, daemon=True).start()",
         "pass",
         "data/photographs/test_shards.py",
     ),

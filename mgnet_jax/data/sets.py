@@ -76,7 +76,8 @@ def load(data: Mapping[str, Any]) -> DataSet:
     """
     if are_photographs(data):
         found = _listing(data)
-        return DataSet(describe(data), found.train, found.test, found.class_names)
+        info = _as_found(_cropped(SETS[data["name"]].info, data), found)
+        return DataSet(info, found.train, found.test, found.class_names)
     read = sources.load(data["name"], data["dir"], data["source"])
     info = dataclasses.replace(read.info, train_size=len(read.train), test_size=len(read.test))
     return dataclasses.replace(read, info=info)

@@ -8,9 +8,6 @@ JAX: worker processes import it.
 import dataclasses
 import math
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,7 +18,7 @@ from grain.experimental import ThreadPrefetchIterDataset
 from mgnet_jax.data.cut import Cut, Images, Photograph
 from mgnet_jax.data.info import Photographs
 from mgnet_jax.data.order import Batches
-from mgnet_jax.data.photographs.workers import WorkerError
+from mgnet_jax.data.photographs.workers import WorkerError, processors, serve_until
 
 BLOCK = 64  # images that a thread reads for itself, at most
 ALIGNMENT = 64  # bytes
@@ -47,9 +44,7 @@ class Reading:
     @property
     def threads_each(self) -> int:
         """Threads of each process that reads."""
-        has_affinity = hasattr(os, "sched_getaffinity")
-        usable = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-        return self.threads or max(1, usable // max(1, self.workers))
+        return self.threads or max(1, processors() // max(1, self.workers))
 
     def most_bytes(self, batches: Batches, image_bytes: int) -> int:
         """What is in memory at most of the batches that are read ahead here."""
@@ -235,14 +230,6 @@ def _in_workers(read: grain.IterDataset, workers: int) -> grain.IterDataset:
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """Signals are for the process that trains: it stops its workers, or its end does."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that trains has ended, however that ends."""
+    """Makes this process live as long as the one that trains."""
     if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
+        serve_until(parent.join)

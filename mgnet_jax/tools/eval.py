@@ -22,7 +22,7 @@ def run(command: Command) -> None:
     require_checkpoints(command.workdir)
     config = choose_config(command)
     kept = saved_data(command.workdir)
-    info = begin(config, info=kept.info if kept else None)
+    info = begin(config, info=kept.info if kept else None).info
     evaluate(
         config, info, kept.class_names if kept else (), command.workdir, command.flags["checkpoint"]
     )

@@ -1,7 +1,6 @@
 """Prepares photographs for training: a set of tensorflow-datasets, written by several processes."""
 
 import contextlib
-import os
 import re
 import signal
 import threading
@@ -12,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 from mgnet_jax.tools.tool import Command, Flag
+from mgnet_jax.training.supervise import Interrupted
 
 if TYPE_CHECKING:
     from mgnet_jax.data.photographs.making import Making
@@ -32,12 +32,8 @@ FLAGS = (
 )
 
 
-class Stopped(Exception):
+class Stopped(Interrupted):
     """A signal stopped the preparation; what is whole is kept."""
-
-    def __init__(self, number: int, message: str):
-        super().__init__(message)
-        self.exit_code = 128 + number
 
 
 def run(command: Command) -> None:
@@ -97,6 +93,7 @@ def prepare(
     from mgnet_jax.data.photographs.archives import is_archives, list_source
     from mgnet_jax.data.photographs.making import PLAN, Making
     from mgnet_jax.data.photographs.shards import SPLITS, make_plan
+    from mgnet_jax.data.photographs.workers import processors
     from mgnet_jax.training.progress import say
 
     if on_bad not in ("stop", "skip"):
@@ -125,7 +122,7 @@ def prepare(
         with making.locked():
             if making.begin(plan):
                 say(f"damaged, and written anew as this source has it: {making.done / PLAN}")
-            _make(making, plan, sources, processes or _processors(), on_bad == "skip")
+            _make(making, plan, sources, processes or processors(), on_bad == "skip")
     return making.done
 
 
@@ -245,13 +242,6 @@ def _name_of(source: Path) -> str:
     """A name for a set, from that of its folder."""
     name = re.sub(r"[^a-z0-9]+", "_", source.resolve().name.lower()).strip("_")
     return name if name[:1].isalpha() else f"photographs_{name}".strip("_")
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

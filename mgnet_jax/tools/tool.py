@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ml_collections import ConfigDict
 
 if TYPE_CHECKING:
     from mgnet_jax.data.info import Info
+    from mgnet_jax.models import Costs, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +66,21 @@ class Tool(Protocol):
         """Does it; what goes wrong is an exception, with an `exit_code` if it is a message."""
 
 
-def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "Info":
+class Begun(NamedTuple):
+    """What `begin` found out: facts of the data set, the network, and what it costs."""
+
+    info: "Info"
+    model: "Network"
+    costs: "Costs"
+
+
+def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> Begun:
     """Validates a configuration, then prints it with its network.
 
     Args:
       config: what the tool works with.
       devices: devices that a batch is split over.
       info: its data set, where a run has kept what is known of it.
-
-    Returns:
-      What is known of the data set.
 
     Raises:
       ConfigError: the configuration cannot be run.
@@ -92,6 +98,6 @@ def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "
     measures.chosen(config.log.measures)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     model = make_model(config, info)
-    summary = model_summary(model, info, count(model, info.image_shape))
-    say(f"{to_text(config)}\n\n{summary}\n")
-    return info
+    costs = count(model, info.image_shape)
+    say(f"{to_text(config)}\n\n{model_summary(model, info, costs)}\n")
+    return Begun(info, model, costs)

@@ -109,18 +109,6 @@ def estimate_memory(
     )
 
 
-def memory_summary(
-    model: Network,
-    info: Info,
-    costs: Costs,
-    train: Mapping[str, Any],
-    devices: int = 1,
-    images: int | None = None,
-) -> str:
-    """The memory of training in words, see `estimate_memory`."""
-    return str(estimate_memory(model, info, costs, train, devices, images))
-
-
 def mebibytes(size: int) -> str:
     """A number of bytes as MiB."""
     return f"{size / 2**20:,.1f} MiB"

@@ -23,7 +23,7 @@ from mgnet_jax.training.metrics import MetricsWriter, read_metrics
 from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.progress import Progress, say
 from mgnet_jax.training.results import chosen_by, epoch_line, results_table
-from mgnet_jax.training.supervise import StopSignal
+from mgnet_jax.training.supervise import Interrupted, StopSignal
 from mgnet_jax.training.workdir import check_workdir, keep, saved_data
 
 UNREADABLE = DataError, OSError, WorkerError  # of an input that was there at the start
@@ -33,14 +33,6 @@ class TrainError(RuntimeError):
     """Training cannot go on; the message says where it stands and what to change."""
 
     exit_code = 1
-
-
-class Interrupted(Exception):
-    """A signal stopped the run; its state was saved."""
-
-    def __init__(self, signal: int, message: str):
-        super().__init__(message)
-        self.exit_code = 128 + signal
 
 
 def train(config: ConfigDict, workdir: Path, started: float) -> None:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mgnet_jax.config import ConfigError
+from mgnet_jax.training.metrics import COLUMNS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,10 +166,7 @@ def _norm(tree: Any) -> jax.Array:
 
 
 OF = ("image", "step")
-RESERVED = (  # columns of metrics.csv, and the sums' own count
-    *("kind", "step", "epoch", "loss", "accuracy", "learning_rate", "images_per_second"),
-    *("seconds", "waiting", "count"),
-)
+RESERVED = (*COLUMNS, "waiting", "count")  # of the records, and the sums' own
 BUILT_IN: list[str] = []
 for _measure in (
     Measure("top5", "image", _top5, "share of images with fewer than 5 classes above their own"),

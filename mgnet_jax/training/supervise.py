@@ -5,6 +5,14 @@ import signal
 from types import FrameType, TracebackType
 
 
+class Interrupted(Exception):
+    """A signal stopped the work; what there was of it was saved."""
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
 class StopSignal:
     """While entered, notes a SIGINT or SIGTERM in `received` and says so; a second SIGINT acts.
 

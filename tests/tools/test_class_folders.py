@@ -75,16 +75,20 @@ def test_a_stopped_run_goes_on_to_the_same_with_other_readers(
     chex.assert_trees_all_equal(newest_state(tmp_path), newest_state(whole))
 
 
+def copy_with(folder: Path, copy: Path, file: str, damage: slice) -> tuple[Path, bytes]:
+    """A copy in which one file has lost what `damage` does not keep: the file, and what it was."""
+    shutil.copytree(folder, copy)
+    content = (copy / file).read_bytes()
+    (copy / file).write_bytes(content[damage])
+    return copy / file, content
+
+
 def test_a_photograph_that_cannot_be_read_costs_no_work(
     whole: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is named, the steps before it are saved, and with it mended the run ends the same."""
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    one = copy / "train" / "b" / "003.jpg"
-    content = one.read_bytes()
-    one.write_bytes(content[:200])
-    run = (*COMMON, f"--config.data.dir={copy}")
+    one, content = copy_with(folder, tmp_path / "copy", "train/b/003.jpg", slice(200))
+    run = (*COMMON, f"--config.data.dir={tmp_path / 'copy'}")
     assert command(tmp_path / "run", *run) == 2
     error = capsys.readouterr().err
     assert str(one) in error and "mend or remove it" in error and "Traceback" not in error
@@ -98,12 +102,9 @@ def test_a_photograph_that_cannot_be_read_costs_no_work(
 def test_a_test_photograph_that_cannot_be_read_costs_no_work_either(
     whole: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    one = copy / "val" / "b" / "001.jpg"
-    content = one.read_bytes()
-    one.write_bytes(content[:-60])  # its header is whole
-    run = (*COMMON, f"--config.data.dir={copy}")
+    damage = slice(-60)  # its header is whole
+    one, content = copy_with(folder, tmp_path / "copy", "val/b/001.jpg", damage)
+    run = (*COMMON, f"--config.data.dir={tmp_path / 'copy'}")
     assert command(tmp_path / "run", *run) == 2
     assert str(one) in capsys.readouterr().err
     assert int(newest_state(tmp_path / "run")["step"]) == 10  # the end of the epoch to be scored

@@ -10,7 +10,7 @@ import mgnet_jax
 from mgnet_jax.config import default
 from mgnet_jax.data.info import Info
 from mgnet_jax.training import sharding, steps
-from mgnet_jax.training.describe import estimate_memory, memory_summary
+from mgnet_jax.training.describe import estimate_memory
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
 
@@ -72,7 +72,7 @@ def test_the_line_says_what_is_what_and_the_sum() -> None:
     assert estimate.batch == 8
     assert estimate_memory(model, info, costs, train, devices=2).batch == 4
     assert estimate_memory(model, info, costs, train, images=20).data == 20 * 8 * 8 * 3
-    line = memory_summary(model, info, costs, train)
+    line = str(estimate_memory(model, info, costs, train))
     for words in (
         "MiB weights and momentum, ",
         "MiB activations and ",

@@ -116,17 +116,32 @@ def _held(signals: Iterable[signal.Signals]) -> Iterator[None]:
 def _begin(life: Connection, counts: Any, slots: Any, work: Any) -> None:
     """Makes this process a worker."""
     global _work, _counts, _slot
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    serve_until(lambda: life.poll(None))  # the other end closes; nothing is ever sent
     warnings.simplefilter("ignore")  # of libraries, about odd files
     _work, _counts, _slot = work, counts, slots.get()
 
 
-def _end_with(life: Connection) -> None:
-    """Ends this process when the other end of `life` closes; nothing is ever sent."""
-    life.poll(None)
-    os._exit(1)
+def serve_until(over: Callable[[], object]) -> None:
+    """Makes this process one whose parent answers signals for it, and which ends with its work.
+
+    Args:
+      over: returns when the work is over, however that came; then this process ends at once.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+    def end() -> None:
+        over()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _do(task: Any) -> Any:
