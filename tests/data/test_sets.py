@@ -9,6 +9,7 @@ from photos import write_classes
 from mgnet_jax.config import default
 from mgnet_jax.data import sets, sources
 from mgnet_jax.data.info import DataError, Info
+from mgnet_jax.data.photographs import archives
 from mgnet_jax.data.sources import DataSet, Source
 
 
@@ -41,6 +42,18 @@ def test_of_photographs_what_is_found_counts(tmp_path: Path) -> None:
         assert found.info == info and found.class_names == ("a", "b")
         assert (len(found.train), len(found.test)) == (7, 3)
         assert info.image_shape == sources.SETS[name].info.image_shape
+
+
+def test_what_is_loaded_is_told_where_no_folder_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set in tensorflow-datasets' own folder: published until it is read, then as it is."""
+    found = archives.list_source(write_classes(tmp_path, {"b": 6, "a": 4}), 0.3)
+    monkeypatch.setattr(sets, "_list_prepared", lambda *_: found)
+    asked = data(name="imagenet", source="tfds")
+    assert sets.describe(asked) == sources.SETS["imagenet"].info
+    info = sets.load(asked).info
+    assert (info.num_classes, info.train_size, info.test_size) == (2, 7, 3)
 
 
 def test_a_folder_is_asked_for() -> None:
