@@ -85,22 +85,29 @@ def run(
 
 @contextlib.contextmanager
 def _noted(signals: Iterable[signal.Signals]) -> Iterator[list[int]]:
-    """Notes signals until the end, and answers the first of them there as they were before.
+    """Notes signals until the end, and answers the first of them there as it was before.
 
     An exception of a handler could come while the pool holds locks, and never be done with them.
+    Signals that are ignored, as SIGINT is in the background, or that end the process are left so.
+
+    Raises:
+      KeyboardInterrupt: one came, and its handler raised nothing.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # no signals arrive here
         yield received
         return
-    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in signals}
+    before = {s: handler for s in signals if callable(handler := signal.getsignal(s))}
+    for number in before:
+        signal.signal(number, lambda number, _: received.append(number))
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if received and callable(handler := before[signal.Signals(received[0])]):
-        handler(received[0], None)
+    if received:
+        before[signal.Signals(received[0])](received[0], None)
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

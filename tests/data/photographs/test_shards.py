@@ -442,6 +442,26 @@ def test_workers_do_all_tasks_without_jax_and_without_signals() -> None:
     assert parts == sorted(parts) and parts[-1] == 10
 
 
+def test_a_signal_that_is_ignored_stays_so_and_another_leaves_no_work_half_done() -> None:
+    results: list[Any] = []
+    seen: list[int] = []
+
+    def interrupt(result: Any) -> None:
+        results.append(result)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        workers.run(square, range(3), 1, interrupt, nothing)
+        assert len(results) == 3
+        signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+        with pytest.raises(KeyboardInterrupt):
+            workers.run(square, range(3), 1, interrupt, nothing)
+        assert seen == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def fail(task: Exception | None, tick: Callable[[], None]) -> None:
     """A task that fails, and one that would take long."""
     if task:
