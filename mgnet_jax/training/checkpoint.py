@@ -141,10 +141,3 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> TrainSt
 def exist(workdir: Path) -> bool:
     """Whether there is a folder of any checkpoint in workdir, whole or not."""
     return any((Path(workdir) / "checkpoints").glob("[0-9]*"))
-
-
-def abstract(state_shape: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and types of a state, from jax.eval_shape, with one sharding for all of it."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state_shape
-    )

@@ -49,7 +49,7 @@ def evaluate(
         step = checkpoint.find(checkpoints, which)
         if step is None:
             raise checkpoint.CheckpointError(f"{workdir} has no whole checkpoint yet")
-        state = checkpoint.restore(checkpoints, step, job.abstract_state())
+        state = checkpoint.restore(checkpoints, step, job.abstract_state)
     scores = job.score(state) or {}
     say(
         f"checkpoint {step} (epoch {step / job.steps_per_epoch:g}) of {workdir}, "

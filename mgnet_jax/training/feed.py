@@ -69,7 +69,9 @@ class _Resident:
     @cached_property
     def whole(self) -> tuple[jax.Array, jax.Array]:
         """Images and labels, on the device."""
-        return jax.device_put((self.images.images, self.images.labels), self.copies)
+        whole = self.images.images, self.images.labels
+        images, labels = (sharding.place(array, self.copies) for array in whole)
+        return images, labels
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -90,7 +92,7 @@ class ResidentTraining(_Resident):
         rows = self.order.indices(start, count)
         padded = np.zeros((self.most_steps, *rows.shape[1:]), np.int32)
         padded[:count] = rows
-        return *self.whole, jax.device_put(padded, self.split)
+        return *self.whole, sharding.place(padded, self.split)
 
     def abstract(self, batch_size: int) -> Any:
         """The set, and indices of steps of that size."""

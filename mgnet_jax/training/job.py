@@ -17,7 +17,7 @@ from mgnet_jax.data.order import Batches
 from mgnet_jax.data.photographs import codec
 from mgnet_jax.data.sources import DataSet
 from mgnet_jax.data.stream import Reading
-from mgnet_jax.training import checkpoint, feed, measures, optim, sharding, steps
+from mgnet_jax.training import feed, measures, optim, sharding, steps
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.state import TrainState, create_state
@@ -67,7 +67,6 @@ class Job:
         self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(self.total_steps)))
         self.measures = measures.chosen(config.log.measures)
         self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
-        self.copies = sharding.replicated(self.mesh)
         mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
         self.scale: Any = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
 
@@ -77,15 +76,24 @@ class Job:
 
     def initial_state(self) -> TrainState:
         """The state at step 0, on the mesh."""
-        return jax.jit(self._create_state, out_shardings=self.copies)(self.init_rng)
+        return jax.jit(self._create_state, out_shardings=self.state_sharding)(self.init_rng)
 
+    @cached_property
     def abstract_state(self) -> Any:
         """Shapes, types and shardings of the state, to restore a checkpoint into."""
-        return checkpoint.abstract(jax.eval_shape(self._create_state, self.init_rng), self.copies)
+        shapes = jax.eval_shape(self._create_state, self.init_rng)
+        return sharding.abstract_state(shapes, self.mesh, self.config.train.sharding)
+
+    @property
+    def state_sharding(self) -> Any:
+        """How the state lies on the mesh."""
+        return jax.tree.map(lambda x: x.sharding, self.abstract_state)
 
     def no_metrics(self, saved: dict[str, float] | None = None) -> Metrics:
         """The metrics of no images yet, or those saved with a checkpoint if they fit."""
-        return jax.device_put(Metrics.zero(self.measures).restored(saved or {}), self.copies)
+        copies = sharding.replicated(self.mesh)
+        metrics = jax.tree.map(np.asarray, Metrics.zero(self.measures).restored(saved or {}))
+        return jax.tree.map(lambda x: sharding.place(x, copies), metrics)
 
     @cached_property
     def reading(self) -> Reading:
@@ -139,10 +147,11 @@ class Job:
             label_smoothing=train.label_smoothing,
             ema_decay=train.ema_decay,
             measures=self.measures,
+            state_sharding=self.state_sharding,
             **self.scale,
         )
-        chunk = steps.make_train_chunk(step, self.train_feed, self.mesh)
-        state, metrics = self.abstract_state(), self.no_metrics()
+        chunk = steps.make_train_chunk(step, self.train_feed, self.mesh, self.state_sharding)
+        state, metrics = self.abstract_state, self.no_metrics()
         compiled = {}
         for size in {*self.batches.sizes}:
             arrays = self.train_feed.abstract(size)

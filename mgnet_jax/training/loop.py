@@ -93,7 +93,7 @@ class _Loop:
         config = job.config
         self.job, self.checkpoints, self.step, self.started = job, checkpoints, step, started
         if step:
-            self.state = checkpoint.restore(checkpoints, step, job.abstract_state())
+            self.state = checkpoint.restore(checkpoints, step, job.abstract_state)
             say(f"Going on from step {step:,} of {workdir}.")
         else:
             self.state = job.initial_state()

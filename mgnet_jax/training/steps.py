@@ -37,6 +37,7 @@ def make_train_step(
     label_smoothing: float,
     ema_decay: float,
     measures: tuple[Measure, ...] = (),
+    state_sharding: Any = None,
 ) -> Callable[[TrainState, jax.Array, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
     """One optimiser step.
 
@@ -45,7 +46,20 @@ def make_train_step(
     averaged; batch norm sees one part at a time. The metrics are of the batch as it was trained
     on, before the step. The averaged weights have decay min(ema_decay, (1 + step) / (10 + step)),
     so that they forget the initial weights in short runs too.
+
+    A state in parts (`state_sharding`, see `sharding.of_state`) is gathered for the gradients, and
+    each device updates its own part with its part of them.
     """
+
+    def whole(params: Any) -> Any:
+        if state_sharding is None:
+            return params
+        return jax.lax.with_sharding_constraint(params, sharding.replicated(mesh))
+
+    def in_parts(params: Any) -> Any:
+        if state_sharding is None:
+            return params
+        return jax.lax.with_sharding_constraint(params, state_sharding.params)
 
     def loss_of(
         params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, key: jax.Array
@@ -63,6 +77,7 @@ def make_train_step(
         state: TrainState, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         parts = labels.shape[0]
+        params = whole(state.params)
 
         def one_part(carry: Any, part: Any) -> tuple[Any, None]:
             batch_stats, grads, metrics = carry
@@ -72,12 +87,12 @@ def make_train_step(
             part_images = normalise(part_images, mean, std)
             dropout_key = jax.random.fold_in(part_key, 2)  # augment has 0 and 1, by split
             new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
-                state.params, batch_stats, part_images, part_labels, dropout_key
+                params, batch_stats, part_images, part_labels, dropout_key
             )
-            grads = jax.tree.map(jnp.add, grads, new_grads)
+            grads = jax.tree.map(jnp.add, grads, in_parts(new_grads))
             return (batch_stats, grads, metrics + part_metrics), None
 
-        zero = jax.tree.map(jnp.zeros_like, state.params)
+        zero = in_parts(jax.tree.map(jnp.zeros_like, state.params))
         (batch_stats, grads, metrics), _ = jax.lax.scan(
             one_part,
             (state.batch_stats, zero, Metrics.zero(measures)),
@@ -98,8 +113,10 @@ def make_train_step(
     return train_step
 
 
-def make_train_chunk(train_step: Callable, feed: Feed, mesh: Mesh) -> Any:
-    """Many optimiser steps in one compiled call.
+def make_train_chunk(
+    train_step: Callable, feed: Feed, mesh: Mesh, state_sharding: Any = None
+) -> Any:
+    """Many optimiser steps in one compiled call; `state_sharding` as in `sharding.of_state`.
 
     The returned function takes the state (donated), the metrics so far, what the feed gives, how
     many of its steps to run, and the run's random key. It gives the new state and the metrics with
@@ -120,10 +137,11 @@ def make_train_chunk(train_step: Callable, feed: Feed, mesh: Mesh) -> Any:
         return jax.lax.fori_loop(0, count, one_step, (state, metrics))
 
     same = sharding.replicated(mesh)
+    state = same if state_sharding is None else state_sharding
     return jax.jit(
         train_chunk,
-        in_shardings=(same, same, feed.shardings, same, same),
-        out_shardings=same,
+        in_shardings=(state, same, feed.shardings, same, same),
+        out_shardings=(state, same),
         donate_argnums=0,
     )
 
@@ -142,10 +160,13 @@ def make_score(
     The returned function takes variables, the metrics so far, what the feed gives, and how many of
     its batches to score. Images of label -1 do not count.
     """
+    same = sharding.replicated(mesh)
 
     def score(
         variables: Mapping[str, Any], metrics: Metrics, arrays: Any, count: jax.Array
     ) -> Metrics:
+        variables = jax.lax.with_sharding_constraint(variables, same)
+
         def one_batch(i: Any, metrics: Metrics) -> Metrics:
             images, labels = feed.batch(arrays, i)
             images = jax.lax.with_sharding_constraint(images, sharding.batch(mesh))
@@ -158,6 +179,5 @@ def make_score(
             return one_batch(0, metrics)
         return jax.lax.fori_loop(0, count, one_batch, metrics)
 
-    same = sharding.replicated(mesh)
-    in_shardings = (same, same, feed.shardings, same)
+    in_shardings = (None, same, feed.shardings, same)  # variables as they lie
     return jax.jit(score, in_shardings=in_shardings, out_shardings=same)

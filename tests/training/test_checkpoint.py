@@ -13,7 +13,8 @@ from mgnet_jax.models import create
 from mgnet_jax.training import checkpoint, sharding
 from mgnet_jax.training.state import TrainState, create_state
 
-COPIES = sharding.replicated(sharding.make_mesh())
+MESH = sharding.make_mesh()
+COPIES = sharding.replicated(MESH)
 
 
 def make_state(rng: jax.Array, ema: bool = True) -> TrainState:
@@ -42,7 +43,9 @@ def test_a_state_comes_back_exactly_and_where_it_was(state: TrainState, tmp_path
         shapes = jax.eval_shape(lambda key, ema=ema: make_state(key, ema), jax.random.key(0))
         with checkpoint.open_checkpoints(tmp_path / str(ema), 2) as checkpoints:
             assert checkpoint.find(checkpoints) == 3
-            restored = checkpoint.restore(checkpoints, 3, checkpoint.abstract(shapes, COPIES))
+            restored = checkpoint.restore(
+                checkpoints, 3, sharding.abstract_state(shapes, MESH, "replicated")
+            )
         chex.assert_trees_all_equal(restored, numbered(original, 3))
         assert all(x.sharding == COPIES for x in jax.tree.leaves(restored))
 
@@ -78,5 +81,7 @@ def test_saving_does_not_hold_on_to_donated_buffers(state: TrainState, tmp_path:
         checkpoint.save(checkpoints, copy)
         for _ in range(3):
             copy = add(copy)
-        restored = checkpoint.restore(checkpoints, 1, checkpoint.abstract(copy, COPIES))
+        restored = checkpoint.restore(
+            checkpoints, 1, sharding.abstract_state(copy, MESH, "replicated")
+        )
     chex.assert_trees_all_equal(restored, numbered(state, 1))

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config.key import ConfigError, at_least, within
+from mgnet_jax.config.key import ConfigError, at_least, choice, within
 from mgnet_jax.data.info import Info
 
 KEYS = {
@@ -10,6 +10,11 @@ KEYS = {
     "train.batch_size": at_least(1, 128, "images of one optimiser step, over all devices"),
     "train.accumulate": at_least(
         1, 1, "parts of a batch whose gradients are averaged one after the other, to save memory"
+    ),
+    "train.sharding": choice(
+        "replicated",
+        ("replicated", "sharded"),
+        "of the state: a copy on every device, or large kernels in parts over the devices",
     ),
     "train.label_smoothing": within(0, 1, 0.0, "probability spread over all classes"),
     "train.ema_decay": within(0, 1, 0.0, "of averaged weights, which are then scored; 0: none"),
