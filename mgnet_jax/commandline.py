@@ -17,6 +17,7 @@ import platform
 import re
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ml_collections import ConfigDict, config_flags
 from mgnet_jax.config import ConfigError, check_name, wrong_value
 from mgnet_jax.tools import TOOLS
 from mgnet_jax.tools.tool import Command, Flag
+from mgnet_jax.training import processes
 from mgnet_jax.training.progress import say
 
 PACKAGE = Path(__file__).resolve().parent
@@ -152,8 +154,19 @@ def keep_programs(folder: str) -> None:
     jax.config.update("jax_compilation_cache_dir", path)
 
 
+def check_workdir(name: str) -> None:
+    """Raises ConfigError if a workdir is no folder of a file system."""
+    if re.match(r"\w+://", name):
+        raise ConfigError(
+            f"--workdir={name} is in a bucket: a run needs a folder of a file system, whose files "
+            f"can be appended to and replaced. Give one, for several processes one that all share "
+            f"(NFS, Filestore, Lustre), and copy it to the bucket afterwards"
+        )
+
+
 def make_command(values: flags.FlagValues, config_named: bool, started: float) -> Command:
     """What the command line asks of its tool."""
+    check_workdir(values.workdir)
     own: dict[str, Any] = {}
     for flag in TOOLS[values.mode].FLAGS:
         given = values[flag.name]
@@ -199,6 +212,26 @@ def run(argv: list[str], started: float) -> int:
       started: time.monotonic() at the start of the command.
     """
     try:
+        code = run_alone(argv, started)
+    except Exception as error:
+        if processes.lost_others(error):
+            say(
+                f"\nerror: another process of this run is gone: {str(error).splitlines()[0]}\n"
+                "The same command goes on from the newest checkpoint.",
+                stream=sys.stderr,
+            )
+        elif processes.several():
+            traceback.print_exc()
+        else:
+            raise
+        code = 1
+    processes.end(code)
+    return code
+
+
+def run_alone(argv: list[str], started: float) -> int:
+    """The same, for this process; what is a bug is a traceback."""
+    try:
         values = parse_arguments(argv)
         if values.help:
             say(f"{__doc__}\n{values.get_help()}")
@@ -211,7 +244,7 @@ def run(argv: list[str], started: float) -> int:
     except KeyboardInterrupt:
         text, code = "\nstopped; nothing was saved after the newest checkpoint", 128 + signal.SIGINT
     except jax.errors.JaxRuntimeError as error:
-        if not (said := out_of_memory(error)):
+        if processes.lost_others(error) or not (said := out_of_memory(error)):
             raise
         text, code = said, 1
     except Exception as error:
@@ -220,5 +253,8 @@ def run(argv: list[str], started: float) -> int:
         text, code = message(error, known), known
     else:
         return 0
-    say(text, stream=sys.stderr)
+    if processes.several() and code <= 128:
+        text = f"process {jax.process_index()}: {text.strip()}"
+    if code <= 128 or processes.is_first():
+        say(text, stream=sys.stderr)
     return code

@@ -180,8 +180,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "every call trains on the first images",
         "training/job.py",
-        "self.train_feed.arrays(start, count)",
-        "self.train_feed.arrays(0, count)",
+        "agreement.arrays(self.train_feed, start, count, chunk)",
+        "agreement.arrays(self.train_feed, 0, count, chunk)",
         "training/test_job.py",
     ),
     (
@@ -523,8 +523,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "every process reads the same rows",
         "data/stream.py",
-        "* self.reading.processes + self.reading.process\n",
-        "* self.reading.processes\n",
+        "self.reading.places[which] * share + place",
+        "place",
         "data/test_stream.py",
     ),
     (
@@ -743,6 +743,41 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         '                if entry.name.startswith("."):\n                    continue\n',
         "",
         "data/photographs/test_folders.py",
+    ),
+    (
+        "a state in parts is not in parts",
+        "training/sharding.py",
+        'if how == "sharded" and is_split(x.shape, devices):',
+        "if False:",
+        "training/test_sharding.py",
+    ),
+    (
+        "every process takes the first places of the mesh",
+        "training/sharding.py",
+        "tuple(i for i, device in enumerate(mesh.devices.flat) if device.process_index == own)",
+        "tuple(range(len(mesh.local_devices)))",
+        "training/test_processes.py",
+    ),
+    (
+        "a signal stops the process that got it alone",
+        "training/agreement.py",
+        "return self._halt if self._several else self.stopped()",
+        "return self.stopped()",
+        "training/test_processes.py",
+    ),
+    (
+        "calls are as long as each process likes",
+        "training/agreement.py",
+        "return self._steps if self._several else wanted",
+        "return wanted",
+        "training/test_processes.py",
+    ),
+    (
+        "a step is done without the images of one process",
+        "training/agreement.py",
+        "jnp.where(halt == FAILED, 0, count), answer",
+        "count, answer",
+        "training/test_processes.py",
     ),
 ]
 

@@ -199,3 +199,8 @@ def test_a_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     tools(monkeypatch, Fake("dig", error=ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         command(tmp_path)
+
+
+def test_a_bucket_is_no_workdir(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["main", "--workdir=gs://bucket/run"]) == 2
+    assert "--workdir=gs://bucket/run is in a bucket" in capsys.readouterr().err

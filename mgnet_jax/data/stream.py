@@ -32,26 +32,31 @@ class Reading:
       workers: processes besides this one; 0: none, threads alone.
       threads: threads of each of them; 0: as many as this process may use processors, shared out.
       prefetch: batches kept ready on the device.
-      process, processes: which part of each batch is read here, and of how many.
+      places, shares: which equal shares of each part of a batch are read here, in order, and of how
+        many; there is one for each device.
     """
 
     workers: int = 0
     threads: int = 0
     prefetch: int = 2
-    process: int = 0
-    processes: int = 1
+    places: tuple[int, ...] = (0,)
+    shares: int = 1
 
     @property
     def threads_each(self) -> int:
         """Threads of each process that reads."""
         return self.threads or max(1, processors() // max(1, self.workers))
 
+    def rows(self, size: int) -> int:
+        """How many of so many images are read here."""
+        return size // self.shares * len(self.places)
+
     def most_bytes(self, batches: Batches, image_bytes: int) -> int:
         """What is in memory at most of the batches that are read ahead here."""
         processes = max(1, self.workers)
         blocks = processes * 2 * self.threads_each + self.workers * 2
-        parts = [size // (batches.parts * self.processes) for size in {*batches.sizes}]
-        block, rows = max(parts) // _blocks(parts), batches.batch_size // self.processes
+        parts = [self.rows(size // batches.parts) for size in {*batches.sizes}]
+        block, rows = max(parts) // _blocks(parts), self.rows(batches.batch_size)
         return image_bytes * (blocks * block + (2 + self.prefetch) * rows)
 
 
@@ -71,21 +76,22 @@ class _Source:
 
 
 class _Rows(grain.MapDataset):
-    """Of every `run * processes` elements the run of one process."""
+    """Of every `run` elements those that are read here."""
 
     def __init__(self, parent: grain.MapDataset, run: int, reading: Reading):
         super().__init__(parent)
         self.parent, self.run, self.reading = parent, run, reading
 
     def __len__(self) -> int:
-        return len(self.parent) // self.reading.processes
+        return self.reading.rows(len(self.parent))
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
-        batch, place = divmod(index, self.run)
-        before = batch * self.reading.processes + self.reading.process
-        return self.parent[before * self.run + place]
+        share = self.run // self.reading.shares
+        run, row = divmod(index, share * len(self.reading.places))
+        which, place = divmod(row, share)
+        return self.parent[run * self.run + self.reading.places[which] * share + place]
 
 
 def training_stream(
@@ -98,8 +104,8 @@ def training_stream(
 ) -> "Stream":
     """The batches of the steps from `start` on, without end.
 
-    Each epoch is shuffled anew. A part of a batch is split over the processes, each taking the
-    rows of its own; images are (parts, rows, H, W, C) and labels (parts, rows).
+    Each epoch is shuffled anew. A part of a batch is split over the devices, and each process reads
+    the rows of its own; images are (parts, rows, H, W, C) and labels (parts, rows).
 
     Args:
       split: what to train on.
@@ -112,13 +118,13 @@ def training_stream(
     shuffle_seed, crop_seed = np.random.SeedSequence([batches.seed, 2]).generate_state(2)
     images = grain.MapDataset.source(_Source(split, len(split))).shuffle(seed=int(shuffle_seed))
     images = images.random_map(cut.random, seed=int(crop_seed))
-    shares = batches.parts * reading.processes
-    rows = [size // shares for size in dict.fromkeys(batches.sizes)]
-    count = _blocks(rows)
+    runs = [size // batches.parts for size in dict.fromkeys(batches.sizes)]
+    count = _blocks([*map(reading.rows, runs)])
     epoch, end = [], 0
-    for size, run in zip(dict.fromkeys(batches.sizes), rows, strict=True):
+    for size, run in zip(dict.fromkeys(batches.sizes), runs, strict=True):
         begin, end = end, end + size * batches.sizes.count(size)
-        epoch.append(_in_blocks(_Rows(images[begin:end], run, reading), run // count, reading))
+        block = reading.rows(run) // count
+        epoch.append(_in_blocks(_Rows(images[begin:end], run, reading), block, reading))
     blocks = grain.MapDataset.concatenate(epoch).repeat()
     blocks = blocks[start * batches.parts * count :]
     return Stream(blocks, batches.parts, count, reading, convert)
@@ -141,10 +147,10 @@ def scoring_stream(
       convert: what becomes of each batch: images (1, rows, H, W, C), labels (1, rows).
     """
     filled = _Source(split, math.ceil(len(split) / batch_size) * batch_size)
-    run = batch_size // reading.processes
-    count = _blocks([run])
+    rows = reading.rows(batch_size)
+    count = _blocks([rows])
     images = grain.MapDataset.source(filled).map(cut.central)
-    blocks = _in_blocks(_Rows(images, run, reading), run // count, reading)
+    blocks = _in_blocks(_Rows(images, batch_size, reading), rows // count, reading)
     return Stream(blocks, 1, count, reading, convert)
 
 

@@ -2,11 +2,11 @@
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.tools.tool import Command, Flag, begin
+from mgnet_jax.tools.tool import PROCESSES, Command, Flag, begin, join
 
 NAME = "eval"
 HELP = "score a checkpoint on the full test set"
-FLAGS = (Flag("checkpoint", "last", "last, best, or a step"),)
+FLAGS = (Flag("checkpoint", "last", "last, best, or a step"), *PROCESSES)
 
 
 def run(command: Command) -> None:
@@ -19,6 +19,7 @@ def run(command: Command) -> None:
     from mgnet_jax.training.evaluate import evaluate
     from mgnet_jax.training.workdir import require_checkpoints, saved_data
 
+    join(command)
     require_checkpoints(command.workdir)
     config = choose_config(command)
     kept = saved_data(command.workdir)

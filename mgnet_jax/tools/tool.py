@@ -27,6 +27,18 @@ class Flag:
     meaning: str
 
 
+PROCESSES = (
+    Flag(
+        "distributed",
+        "auto",
+        "several processes: auto (where Slurm, Open MPI, a TPU or our launch scripts say so), off, "
+        "or HOST:PORT,COUNT,INDEX: the address of process 0, how many, and which this one is",
+    ),
+    Flag("hang_timeout", 600.0, "seconds without progress after which one of several ends itself"),
+)
+"""The flags of tools that several processes can run together."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Command:
     """What a person asked of a tool.
@@ -72,6 +84,13 @@ class Begun(NamedTuple):
     info: "Info"
     model: "Network"
     costs: "Costs"
+
+
+def join(command: Command) -> None:
+    """Joins the other processes, if there are any, see `training.processes.begin`."""
+    from mgnet_jax.training import processes
+
+    processes.begin(command.flags["distributed"], command.flags["hang_timeout"])
 
 
 def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> Begun:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.tools.tool import Command, Flag, begin
+from mgnet_jax.tools.tool import PROCESSES, Command, begin, join
 
 NAME = "train"
 HELP = "train (or go on with) a run"
-FLAGS: tuple[Flag, ...] = ()
+FLAGS = PROCESSES
 
 
 def run(command: Command) -> None:
@@ -17,6 +17,7 @@ def run(command: Command) -> None:
 
     from mgnet_jax.training.loop import train
 
+    join(command)
     make_data(command.config)
     begin(command.config, jax.device_count())
     train(command.config, command.workdir, command.started)
@@ -32,12 +33,13 @@ def make_data(config: ConfigDict) -> None:
     """
     from mgnet_jax.data import sets
     from mgnet_jax.tools.prepare import prepare
+    from mgnet_jax.training import processes
     from mgnet_jax.training.progress import say
 
     data = config.get("data")
     making = sets.to_make(data) if isinstance(data, Mapping | ConfigDict) else None
-    if making is None:
-        return
+    if making is None or not processes.is_first():
+        return processes.wait("the data set is made")
     root, name, make = making
     folders = root / "photographs"
     if not folders.exists():
@@ -47,3 +49,4 @@ def make_data(config: ConfigDict) -> None:
     say(f"  python -m mgnet_jax.main --mode=prepare {flags}\n")
     prepare(folders, root, name)
     say("")
+    processes.wait("the data set is made")

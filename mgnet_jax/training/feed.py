@@ -28,18 +28,22 @@ class Feed(Protocol):
     Attributes:
       size: images of a set to score, or to train on.
       batches: how many there are of a set to score, or in an epoch.
-      most_steps: how many batches one call can have at most; with 1 there is no loop in it.
+      batch_size: images of a batch; of a set to train on the last may have fewer.
+      most_steps: how many batches one call can have at most.
       shardings: of what `arrays` gives.
       streamed: whether batches can be waited for.
+      looped: whether a call has as many steps as it is told, not always one.
       asked, came: when the last ones were asked for and came, in seconds of time.monotonic().
       note: what it reads with and keeps in memory, for people; begins with ", " if there is any.
     """
 
     size: int
     batches: int
+    batch_size: int
     most_steps: int
     shardings: Any
     streamed: bool
+    looped: bool
     asked: float
     came: float
     note: str
@@ -49,6 +53,9 @@ class Feed(Protocol):
 
     def abstract(self, batch_size: int) -> Any:
         """Shapes and types of that, to compile for."""
+
+    def blank(self, batch_size: int) -> Any:
+        """As much, without images, for a call of no steps."""
 
     def batch(self, arrays: Any, i: Any) -> tuple[jax.Array, jax.Array]:
         """Images and labels of a call's batch i (from 0), traced: for training (parts, n, ...)."""
@@ -60,7 +67,7 @@ class Feed(Protocol):
 class _Resident:
     """A small set as uint8 on every device; a call is told which images it needs."""
 
-    streamed, asked, came, note = False, 0.0, 0.0, ""
+    streamed, looped, asked, came, note = False, True, 0.0, 0.0, ""
 
     def __init__(self, images: ImageSet, mesh: Mesh):
         self.images, self.copies = images, sharding.replicated(mesh)
@@ -76,13 +83,17 @@ class _Resident:
     def close(self) -> None:
         """There is nothing to end."""
 
+    def blank(self, batch_size: int) -> Any:
+        """It is never needed, since all processes have the set."""
+        raise AssertionError("a set on the device was read")
+
 
 class ResidentTraining(_Resident):
     """Batches to train on, of a set on the device."""
 
     def __init__(self, images: ImageSet, batches: Batches, mesh: Mesh):
         super().__init__(images, mesh)
-        self.order, self.batches = batches, batches.steps
+        self.order, self.batches, self.batch_size = batches, batches.steps, batches.batch_size
         self.split = sharding.batch(mesh, axis=2)
         self.shardings = (self.copies, self.copies, self.split)
         self.most_steps = max(2, min(batches.steps, 256))
@@ -136,7 +147,7 @@ class Streamed:
 
     Args:
       open_at: gives the stream from a batch on; what its batches become is its second argument.
-      size, batches: images and batches, in an epoch or to score.
+      size, batches, batch_size: see `Feed`.
       parts: of a batch to train on, (parts, n); None for batches to score, (n,).
       image_shape: (H, W, C).
       mesh: devices.
@@ -150,15 +161,18 @@ class Streamed:
         open_at: Callable[[int, Callable[[Images], Any]], stream.Stream],
         size: int,
         batches: int,
+        batch_size: int,
         parts: int | None,
         image_shape: tuple[int, int, int],
         mesh: Mesh,
         note: str = "",
     ):
-        self.size, self.batches, self.note = size, batches, note
+        self.size, self.batches, self.batch_size, self.note = size, batches, batch_size, note
         self.open_at, self.parts, self.image_shape = open_at, parts, image_shape
         self.split = sharding.batch(mesh, axis=0 if parts is None else 1)
         self.shardings = (self.split, self.split)
+        self.looped = jax.process_count() > 1  # a process may not have its part of a batch
+        self.places = sharding.own_places(mesh)
         self.asked = self.came = 0.0
         self._next = -1
         self._stream: stream.Stream | None = None
@@ -190,17 +204,27 @@ class Streamed:
             self._stream.close()
         self._stream = None
 
+    def blank(self, batch_size: int) -> Any:
+        """A batch of zeros."""
+        like = self.abstract(batch_size)
+        return tuple(sharding.place(np.zeros(x.shape, x.dtype), self.split) for x in like)
+
     def _put(self, batch: Images) -> tuple[jax.Array, ...]:
-        """This process's rows of a batch as a part of the global one, on its devices."""
+        """The rows of this process's devices as parts of the global batch, on the devices."""
         images, labels = batch if self.parts is not None else (array[0] for array in batch)
         axis = labels.ndim - 1
-        shape = (*labels.shape[:axis], labels.shape[axis] * jax.process_count())
-        return tuple(
-            jax.make_array_from_process_local_data(
-                self.split, local, (*shape, *local.shape[axis + 1 :])
-            )
-            for local in (images, labels)
-        )
+        devices, each = self.split.mesh.devices.size, labels.shape[axis] // len(self.places)
+
+        def put(local: np.ndarray) -> jax.Array:
+            def piece(index: Any) -> np.ndarray:
+                place = self.places.index((index[axis].start or 0) // each)
+                rows = slice(place * each, (place + 1) * each)
+                return local[(*[slice(None)] * axis, rows)]
+
+            shape = (*labels.shape[:axis], each * devices, *local.shape[axis + 1 :])
+            return jax.make_array_from_callback(shape, self.split, piece)
+
+        return put(images), put(labels)
 
 
 def training_feed(
@@ -230,7 +254,7 @@ def training_feed(
     if reading.workers:
         by += f" in each of {reading.workers} processes"
     note = f"; photographs are read by {by}, {cut.decoder}, at most {size / 2**20:,.1f} MiB ahead"
-    counts = batches.size, batches.steps, batches.parts
+    counts = batches.size, batches.steps, batches.batch_size, batches.parts
     return Streamed(open_at, *counts, cut.image_shape, mesh, note)
 
 
@@ -253,4 +277,4 @@ def scoring_feed(
     devices = mesh.devices.size
     batch_size = min(batch_size, -(-len(images) // devices) * devices)
     count = -(-len(images) // batch_size)
-    return Streamed(open_at, len(images), count, None, cut.image_shape, mesh)
+    return Streamed(open_at, len(images), count, batch_size, None, cut.image_shape, mesh)

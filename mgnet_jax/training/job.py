@@ -1,7 +1,6 @@
 """What a configuration asks for, made: the network, its batches, the compiled steps."""
 
 import dataclasses
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +17,7 @@ from mgnet_jax.data.photographs import codec
 from mgnet_jax.data.sources import DataSet
 from mgnet_jax.data.stream import Reading
 from mgnet_jax.training import feed, measures, optim, sharding, steps
+from mgnet_jax.training.agreement import Agreement
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.state import TrainState, create_state
@@ -92,15 +92,20 @@ class Job:
     def no_metrics(self, saved: dict[str, float] | None = None) -> Metrics:
         """The metrics of no images yet, or those saved with a checkpoint if they fit."""
         copies = sharding.replicated(self.mesh)
-        metrics = jax.tree.map(np.asarray, Metrics.zero(self.measures).restored(saved or {}))
-        return jax.tree.map(lambda x: sharding.place(x, copies), metrics)
+        metrics = self._no_metrics.restored(saved) if saved else self._no_metrics
+        return jax.tree.map(lambda x: sharding.place(np.asarray(x), copies), metrics)
+
+    @cached_property
+    def _no_metrics(self) -> Metrics:
+        """On the host."""
+        return jax.tree.map(np.asarray, Metrics.zero(self.measures))
 
     @cached_property
     def reading(self) -> Reading:
         """How photographs are read."""
         data = self.config.data
-        process = {"process": jax.process_index(), "processes": jax.process_count()}
-        return Reading(data.workers, data.threads, data.prefetch, **process)
+        places, devices = sharding.own_places(self.mesh), self.mesh.devices.size
+        return Reading(data.workers, data.threads, data.prefetch, places, devices)
 
     @cached_property
     def cut(self) -> Cut:
@@ -155,24 +160,35 @@ class Job:
         compiled = {}
         for size in {*self.batches.sizes}:
             arrays = self.train_feed.abstract(size)
-            compiled[size] = chunk.lower(state, metrics, arrays, 0, self.step_rng).compile()
+            compiled[size] = chunk.lower(
+                state, metrics, arrays, np.int32(0), self.step_rng
+            ).compile()
         return compiled
 
     def train_steps(
-        self, state: TrainState, metrics: Metrics, begin: int, end: int
+        self,
+        state: TrainState,
+        metrics: Metrics,
+        begin: int,
+        end: int,
+        agreement: Agreement | None = None,
+        wanted: int = 1,
     ) -> tuple[TrainState, Metrics]:
         """Runs the steps begin .. end - 1 of one epoch; the old state is used up.
 
         They are one compiled call, or two if the last of them has a smaller batch. Theirs are added
-        to the metrics.
+        to the metrics. With several processes their `agreement` may be that none of it is done; it
+        is told how many steps are wanted for the next call.
         """
+        agreement = agreement or Agreement(self.mesh)
         size, last = self.batches.of_step(begin), self.batches.of_step(end - 1)
         full = end if last == size else end - 1
         for chunk, start, stop in ((size, begin, full), (last, full, end)):
             if count := stop - start:
-                arrays = self.train_feed.arrays(start, count)
+                arrays = agreement.arrays(self.train_feed, start, count, chunk)
+                agreed = agreement.count(count, wanted, start, metrics)
                 state, metrics = self.train_chunks[chunk](
-                    state, metrics, arrays, count, self.step_rng
+                    state, metrics, arrays, agreed, self.step_rng
                 )
         return state, metrics
 
@@ -208,17 +224,21 @@ class Job:
         }
 
     def score(
-        self, state: TrainState, stopped: Callable[[], bool] = lambda: False
+        self, state: TrainState, agreement: Agreement | None = None
     ) -> dict[str, float] | None:
         """Loss, accuracy (0 to 1) and measures of images on every scored set, all of its images.
 
         Args:
           state: what to score.
-          stopped: asked between compiled calls; None is returned if it says so.
+          agreement: of the processes; None is returned if they are told to stop.
+
+        Raises:
+          DataError, OSError, WorkerError: images cannot be read, in any process.
         """
         scores: dict[str, float] = {}
         for name, split in self.scored_feeds.items():
-            metrics = self._score(self._scores[name], split, state.variables, stopped)
+            agreed = agreement.anew() if agreement else Agreement(self.mesh)
+            metrics = self._score(self._scores[name], split, state.variables, agreed)
             if metrics is None:
                 return None
             if int(metrics.count) != split.size:
@@ -228,21 +248,25 @@ class Job:
         return scores
 
     def _score(
-        self, call: Any, split: feed.Feed, variables: Any, stopped: Callable[[], bool]
+        self, call: Any, split: feed.Feed, variables: Any, agreement: Agreement
     ) -> Metrics | None:
         """Metrics of a scored set; one call is under way while the next one's batches are made."""
         metrics, pace, first, running = self.no_metrics(), Pace(), 0, 0
         try:
             while first < split.batches:
-                if stopped():
+                if agreement.halt:
                     return None
-                count = min(pace.steps, split.most_steps, split.batches - first)
-                before, arrays = metrics, split.arrays(first, count)
-                metrics = call(variables, metrics, arrays, count)
+                steps = agreement.steps(pace.steps)
+                count = min(steps, split.most_steps, split.batches - first)
+                before, arrays = metrics, agreement.arrays(split, first, count, split.batch_size)
+                agreed = agreement.count(count, pace.steps, first, metrics)
+                metrics = call(variables, metrics, arrays, agreed)
                 if running:
                     jax.block_until_ready(before.count)
                     pace.ended(running)
                 first, running = first + count, count
+                if agreement.read() is not None:
+                    raise agreement.failure()
         finally:
             split.close()
         return metrics

@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import jax
@@ -10,23 +11,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mgnet_jax.config import check_last_batch
-from mgnet_jax.data.info import DataError
-from mgnet_jax.data.photographs.workers import WorkerError
 from mgnet_jax.data.sets import load
-from mgnet_jax.training import checkpoint, steps
+from mgnet_jax.training import checkpoint, processes, steps
+from mgnet_jax.training.agreement import UNREADABLE, Agreement
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.describe import mebibytes
 from mgnet_jax.training.idle import Idle
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.measures import Metrics
-from mgnet_jax.training.metrics import MetricsWriter, read_metrics
+from mgnet_jax.training.metrics import MetricsWriter, NoMetrics, read_metrics
 from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.progress import Progress, say
 from mgnet_jax.training.results import chosen_by, epoch_line, results_table
 from mgnet_jax.training.supervise import Interrupted, StopSignal
 from mgnet_jax.training.workdir import check_workdir, keep, saved_data
-
-UNREADABLE = DataError, OSError, WorkerError  # of an input that was there at the start
 
 
 class TrainError(RuntimeError):
@@ -53,6 +51,8 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
       TrainError: the loss or the weights are no longer finite.
     """
     check_workdir(config, workdir)
+    processes.check_shared(workdir)
+    first = processes.is_first()
     with StopSignal() as stop:
         job = Job(with_decoder(config, workdir), load(config.data))
         check_last_batch(config, job.data.info, job.mesh.devices.size)
@@ -66,9 +66,12 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
                 if not step and (workdir / "metrics.jsonl").exists():
                     say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
                 decoder = job.cut.decoder if job.train_feed.streamed else ""
-                keep(config, job.data, decoder, workdir)
-                loop = _Loop(job, checkpoints, workdir, step, started)
-                loop.run(stop, job.no_metrics(sums), scored=score is not None)
+                keep(config, job.data, decoder, workdir, write=first)
+                agreement = Agreement(job.mesh, lambda: stop.received or 0)
+                loop = _Loop(job, checkpoints, workdir, step, started, agreement)
+                loop.run(job.no_metrics(sums), scored=score is not None)
+    if not first:
+        return
     history, curves = read_metrics(workdir), workdir / "curves.png"
     if not finished or not curves.exists():
         plot_curves(history, curves, f"{job.model.spec} on {config.data.name}")
@@ -89,15 +92,23 @@ def with_decoder(config: ConfigDict, workdir: Path) -> ConfigDict:
 class _Loop:
     """Call after call; while the device computes one, the one before it is reported."""
 
-    def __init__(self, job: Job, checkpoints: Any, workdir: Path, step: int, started: float):
-        config = job.config
+    def __init__(
+        self,
+        job: Job,
+        checkpoints: Any,
+        workdir: Path,
+        step: int,
+        started: float,
+        agreement: Agreement,
+    ):
+        config, self.agreement = job.config, agreement
         self.job, self.checkpoints, self.step, self.started = job, checkpoints, step, started
         if step:
             self.state = checkpoint.restore(checkpoints, step, job.abstract_state)
             say(f"Going on from step {step:,} of {workdir}.")
         else:
             self.state = job.initial_state()
-        self.writer = MetricsWriter(
+        self.writer = (MetricsWriter if processes.is_first() else NoMetrics)(
             workdir,
             start_step=step,
             further=job.columns,
@@ -110,11 +121,10 @@ class _Loop:
         self.unread: tuple[int, int, Metrics] | None = None
         self.first = True
 
-    def run(self, stop: StopSignal, metrics: Metrics, scored: bool) -> None:
+    def run(self, metrics: Metrics, scored: bool) -> None:
         """Trains to the last step, or until a signal.
 
         Args:
-          stop: what notes a signal.
           metrics: of the steps since the last record.
           scored: whether an epoch that ended here has been scored.
         """
@@ -127,29 +137,32 @@ class _Loop:
         ):
             self.compile()
             if self.step and self.due and not scored:
-                self.score_and_save(stop)
-            while self.step < self.job.total_steps and not stop.received:
-                self.train(stop)
-            if (signal := stop.received) and not self.finished:
+                self.score_and_save()
+            while self.step < self.job.total_steps and not self.agreement.halt:
+                self.train()
+            if self.agreement.halt and not self.finished:
+                signal = Signals(self.agreement.halt)
                 where = f"after step {self.step:,}, which is saved" if self.step else "at the start"
                 raise Interrupted(
                     signal,
                     f"stopped by {signal.name} {where}; the same command goes on from there",
                 )
 
-    def train(self, stop: StopSignal) -> None:
+    def train(self) -> None:
         """Trains until there is something to save: an epoch's end, a checkpoint, an end."""
         every = self.job.config.checkpoint.every_steps
         try:
             self.advance()
-            while not (stop.received or self.epoch_ended or (every and self.step % every == 0)):
+            while not (
+                self.agreement.halt or self.epoch_ended or (every and self.step % every == 0)
+            ):
                 self.advance()
         except UNREADABLE:
             self.report()
             self.save_for_later()
             raise
         self.report()
-        self.score_and_save(stop)
+        self.score_and_save()
 
     @property
     def epoch_ended(self) -> bool:
@@ -165,8 +178,9 @@ class _Loop:
     def advance(self) -> None:
         """Starts the next call, and meanwhile reports the one before."""
         job, begin = self.job, self.step
-        end = job.next_stop(begin, self.pace.steps)
-        state, metrics = job.train_steps(self.state, self.metrics, begin, end)
+        end = job.next_stop(begin, self.agreement.steps(self.pace.steps))
+        agreement, wanted, so_far = self.agreement, self.pace.steps, self.metrics
+        state, metrics = job.train_steps(self.state, so_far, begin, end, agreement, wanted)
         self.state = state
         feed = job.train_feed
         if feed.streamed:
@@ -174,6 +188,9 @@ class _Loop:
         self.report()
         self.step, self.unread = end, (begin, end, metrics)
         self.metrics = job.no_metrics() if job.ends_record(end) else metrics
+        if (lost := agreement.read()) is not None:
+            self.step, self.unread, self.metrics = lost, None, metrics
+            raise agreement.failure()
 
     def compile(self) -> None:
         """Compiles the steps and says what it took."""
@@ -190,6 +207,7 @@ class _Loop:
             f"{job.train_size:,} training images, {job.steps_per_epoch:,} steps an epoch{smaller}; "
             f"compiled in {seconds:.1f} s{size}{job.train_feed.note}"
         )
+        processes.wait("compiled")
         self.pace.begin()
         self.waited, self.waited_from = 0.0, time.monotonic()
 
@@ -241,14 +259,14 @@ class _Loop:
             f"--workdir."
         )
 
-    def score_and_save(self, stop: StopSignal) -> None:
+    def score_and_save(self) -> None:
         """Scores the state if that is due, unless a signal comes first, and saves it."""
         scores, begun = None, time.monotonic()
         with self.progress.paused():
             self.check_finite()
             if self.due:
                 try:
-                    scores = self.job.score(self.state, lambda: stop.received is not None)
+                    scores = self.job.score(self.state, self.agreement)
                 except UNREADABLE:
                     self.save_for_later()
                     raise
@@ -274,5 +292,7 @@ class _Loop:
 
     def save(self, score: float | None = None) -> None:
         """Saves the state and the sums of a record that has not ended."""
+        processes.alive()
         kept = {} if self.job.ends_record(self.step) else self.metrics.kept()
         checkpoint.save(self.checkpoints, self.state, score, kept)
+        processes.alive()

@@ -107,6 +107,17 @@ class MetricsWriter(contextlib.ExitStack):
         return read_metrics(self._workdir)
 
 
+class NoMetrics(MetricsWriter):
+    """Writes nothing: of several processes the first one does it."""
+
+    def __init__(self, workdir: str | os.PathLike[str], **options: Any) -> None:
+        """Takes what `MetricsWriter` takes."""
+        contextlib.ExitStack.__init__(self)
+
+    def write(self, kind: str, step: int, epoch: float, **values: SupportsFloat) -> None:
+        """Does nothing."""
+
+
 def _checked(kind: str, step: int, epoch: float, **values: float | None) -> Record:
     if kind not in ("train", "eval"):
         raise LogError(f"the kind of a record is 'train' or 'eval', not {kind!r}")

@@ -1,8 +1,7 @@
 """The device mesh and how arrays lie on it: batches split, the state copied or in parts.
 
-The one axis of the mesh is "data".
-One device is a mesh of one, so that the same compiled program serves a laptop and a pod. Batch
-norm sees the whole batch: its means are taken over the global array.
+The mesh has one axis, "data". One device is a mesh of one, so that the same compiled program serves
+a laptop and a pod. Batch norm sees the whole batch: its means are taken over the global array.
 """
 
 import math
@@ -48,6 +47,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Split over the devices along the given axis."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+
+def own_places(mesh: Mesh) -> tuple[int, ...]:
+    """The places of this process's devices on the mesh, from 0."""
+    own = jax.process_index()
+    return tuple(i for i, device in enumerate(mesh.devices.flat) if device.process_index == own)
 
 
 def is_split(shape: tuple[int, ...], devices: int) -> bool:

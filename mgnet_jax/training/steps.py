@@ -132,7 +132,7 @@ def make_train_chunk(
             state, new = train_step(state, *feed.batch(arrays, i), step_key)
             return state, metrics + new
 
-        if feed.most_steps == 1:
+        if not feed.looped:
             return one_step(0, (state, metrics))
         return jax.lax.fori_loop(0, count, one_step, (state, metrics))
 
@@ -175,7 +175,7 @@ def make_score(
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return metrics + measure(measures, losses, logits, labels, mask)
 
-        if feed.most_steps == 1:
+        if not feed.looped:
             return one_batch(0, metrics)
         return jax.lax.fori_loop(0, count, one_batch, metrics)
 

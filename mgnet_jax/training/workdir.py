@@ -82,8 +82,10 @@ def _check(info: Info, names: tuple[str, ...]) -> None:
         raise ValueError(f"it has {len(names)} names of {info.num_classes} classes")
 
 
-def keep(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> None:
-    """Writes what a run is into its folder: config.json and data.json.
+def keep(
+    config: ConfigDict, data: DataSet, decoder: str, workdir: Path, write: bool = True
+) -> None:
+    """Writes what a run is into its folder: config.json and data.json; or only checks it.
 
     data.json holds what using the network takes, so that this does not take the training images:
     the names of the classes, the shape of an image, its scale, and the sizes of the data set.
@@ -102,6 +104,8 @@ def keep(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> None
             f"{config.data.dir!r}: {'; '.join(changed) or 'its classes have other names'}. Give "
             f"another --workdir, or the old data set."
         )
+    if not write:
+        return
     content = dataclasses.asdict(info) | {"decoder": decoder, "class_names": data.class_names}
     replace_file(workdir / DATA, (json.dumps(content, indent=2) + "\n").encode())
     replace_file(workdir / CONFIG, to_json(config).encode())

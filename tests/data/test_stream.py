@@ -60,7 +60,7 @@ def test_epochs_are_permutations_whoever_reads_them(last_batch: str) -> None:
         np.testing.assert_allclose(means, labels, atol=2)  # the image is that of its label
     same(take(batches, 2 * steps, threads=3), whole)
     same(take(batches, 2 * steps - 4, start=4), whole[4:])
-    parts = [take(batches, 2 * steps, process=p, processes=2, threads=1) for p in range(2)]
+    parts = [take(batches, 2 * steps, places=(p,), shares=2, threads=1) for p in range(2)]
     same(joined(parts, axis=1), whole)
 
 
@@ -113,7 +113,7 @@ def test_crops_are_drawn_anew_for_every_image_and_epoch() -> None:
 @pytest.mark.parametrize("processes", [1, 3])
 def test_scoring_reads_every_photograph_once_in_order(processes: int) -> None:
     parts = [
-        list(scoring_stream(Shades(20), 12, CUT, Reading(0, 1, 2, p, processes), lambda b: b))
+        list(scoring_stream(Shades(20), 12, CUT, Reading(0, 1, 2, (p,), processes), lambda b: b))
         for p in range(processes)
     ]
     assert {len(part) for part in parts} == {2}

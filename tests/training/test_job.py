@@ -9,6 +9,7 @@ import pytest
 from mgnet_jax.config import ConfigError, default, validate
 from mgnet_jax.data import sets, sources
 from mgnet_jax.data.order import Batches
+from mgnet_jax.training.agreement import Agreement
 from mgnet_jax.training.job import Job
 
 
@@ -165,7 +166,8 @@ def test_a_set_with_fewer_images_than_a_batch_is_named(monkeypatch: pytest.Monke
 def test_a_signal_between_calls_ends_scoring_without_a_score() -> None:
     job = make_job(**{"eval.batch_size": 100})
     state, asked = job.initial_state(), []
-    assert job.score(state, lambda: bool(asked.append(1) or len(asked) > 2)) is None
+    stopped = Agreement(job.mesh, lambda: int(bool(asked.append(1) or len(asked) > 2)))
+    assert job.score(state, stopped) is None
     assert len(asked) == 3
     assert set(job.score(state)) == {"test_loss", "test_accuracy"}
 

@@ -1,0 +1,202 @@
+"""Several processes train the same network as one; what stops one of them stops all, in time."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from launched import Processes, saved
+from photos import write_classes
+
+from mgnet_jax.data.sources import DataSet
+from mgnet_jax.training import checkpoint, processes
+from mgnet_jax.training.job import Job
+from mgnet_jax.training.workdir import saved_config, saved_data
+
+DIGITS = (
+    "--config.model.spec=MgNet[1,1]-[4]-B^l",
+    "--config.model.dtype=float64",
+    "--config.train.batch_size=360",
+    "--config.optim.warmup_epochs=0.5",
+    "--config.train.epochs=3",
+    "--config.log.every_steps=2",
+)
+LONG = (*DIGITS, "--config.train.epochs=2000", "--config.checkpoint.every_steps=5")
+
+
+def newest(workdir: Path) -> tuple[int, Any]:
+    """The step and the state of the newest checkpoint."""
+    config, kept = saved_config(workdir), saved_data(workdir)
+    assert config and kept
+    with jax.enable_x64(True), checkpoint.open_checkpoints(workdir) as checkpoints:
+        step = checkpoint.find(checkpoints)
+        assert step
+        like = Job(config, DataSet(kept.info, None, None, ())).abstract_state
+        state = checkpoint.restore(checkpoints, step, like)
+        return step, jax.tree.map(np.asarray, state)
+
+
+def final(workdir: Path) -> dict[str, Any]:
+    """The newest state, and the records without times."""
+    step, state = newest(workdir)
+    timed = ("images_per_second", "seconds", "waiting")
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return {
+        "step": step,
+        "state": state,
+        "records": [{k: v for k, v in line.items() if k not in timed} for line in lines],
+    }
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one["step"] == other["step"]
+    for a, b in zip(*(jax.tree.leaves(x["state"]) for x in (one, other)), strict=True):
+        assert np.abs(a - b).max(initial=0) <= 1e-10
+    assert len(one["records"]) == len(other["records"])
+    for a, b in zip(one["records"], other["records"], strict=True):
+        assert a.keys() == b.keys()
+        numbers = {k: v for k, v in a.items() if k != "kind"}
+        assert numbers == pytest.approx({k: b[k] for k in numbers}, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    assert Processes(1, workdir, *DIGITS).codes() == [0]
+    return final(workdir)
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_processes_train_as_one(count: int, alone: Any, tmp_path: Path) -> None:
+    """And score all of 360 test images in batches of 512 that they share."""
+    run = Processes(count, tmp_path / "run", *DIGITS)
+    assert run.codes() == [0] * count, run.said(0)
+    assert_same(alone, final(tmp_path / "run"))
+    assert "last epoch" in run.out(0)
+    assert [run.out(i) for i in range(1, count)] == [""] * (count - 1)
+
+
+def test_a_process_whose_others_do_not_come_says_so(tmp_path: Path) -> None:
+    run = Processes(2, tmp_path / "run", *DIGITS, timeout=4)
+    run.all[1].kill()
+    assert run.codes(30)[0] == 1
+    assert "the others did not come within 4 s" in run.said(0)
+
+
+def photographs(folder: Path) -> tuple[str, ...]:
+    return (
+        "--config=imagenet:photographs",
+        f"--config.data.dir={folder}",
+        "--config.model.spec=MgNet[1,1]-[4]-B^l",
+        "--config.model.stem=cifar",
+        "--config.model.dtype=float64",
+        "--config.data.image_size=8",
+        "--config.data.decoder=pillow",
+        "--config.data.test_share=0.3",
+        "--config.data.threads=1",
+        "--config.train.batch_size=12",
+        "--config.train.epochs=2",
+        "--config.optim.warmup_epochs=0",
+        "--config.log.every_steps=2",
+        "--config.eval.batch_size=6",
+    )
+
+
+def test_photographs_are_read_by_all(tmp_path: Path) -> None:
+    """17 are scored, in batches of 6; each counts once."""
+    folder = write_classes(tmp_path / "photos", {"a": 31, "b": 26})
+    for count in (1, 2):
+        workdir = tmp_path / f"run{count}"
+        run = Processes(count, workdir, *photographs(folder))
+        assert run.codes() == [0] * count, run.said(0)
+    assert_same(final(tmp_path / "run1"), final(tmp_path / "run2"))
+
+
+def test_a_photograph_that_one_process_cannot_read_costs_no_work(tmp_path: Path) -> None:
+    folder = write_classes(tmp_path / "photos", {"a": 31, "b": 26})
+    (folder / "a" / "000.jpg").write_bytes(b"no photograph")
+    run = Processes(2, tmp_path / "run", *photographs(folder), "--config.train.epochs=50")
+    assert run.codes() == [2, 2], run.said(0) + run.said(1)
+    said = [run.said(i) for i in range(2)]
+    assert sum("000.jpg" in text for text in said) == 1
+    assert sum("another process" in text for text in said) == 1
+    steps = saved(tmp_path / "run")
+    before = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert not steps or steps[-1] >= max((r["step"] for r in before), default=0)
+
+
+@pytest.mark.parametrize("trial", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4))])
+@pytest.mark.parametrize("who", [(1,), (0, 1)], ids=["one", "group"])
+def test_sigterm_to_any_stops_all_at_one_step(who: Any, trial: int, tmp_path: Path) -> None:
+    run = Processes(2, tmp_path / "run", *LONG)
+    run.when(lambda: len(saved(tmp_path / "run")) > 0, signal.SIGTERM, *who)
+    assert run.codes() == [143, 143], run.said(0)
+    assert "stopped by SIGTERM after step" in run.said(0)
+    step = int(run.said(0).split("after step ")[1].split(",")[0])
+    assert saved(tmp_path / "run")[-1] == step
+
+
+def test_another_number_of_processes_goes_on_to_the_same_end(alone: Any, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    every = (*DIGITS, "--config.checkpoint.every_steps=2")
+    run = Processes(2, workdir, *every)
+    run.when(lambda: len(saved(workdir)) > 0, signal.SIGINT, 0)
+    assert run.codes() in ([130, 130], [0, 0]), run.said(0)
+    assert Processes(3, workdir, *every).codes() == [0, 0, 0]
+    one, other = alone, final(workdir)
+    assert_same({**one, "records": []}, {**other, "records": []})
+
+
+@pytest.mark.parametrize("trial", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4))])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_dead_or_hanging_process_ends_the_others(number: int, trial: int, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    run = Processes(2, workdir, *LONG, timeout=20)
+    run.when(lambda: len(saved(workdir)) > 0, number, 1)
+    run.all[0].wait(60)
+    run.all[1].kill()
+    code, _ = run.codes()
+    assert code == 1, run.said(0)
+    assert "another process" in run.said(0)
+    assert "on from the newest checkpoint" in run.said(0)
+    assert newest(workdir)[0] == saved(workdir)[-1]
+
+
+OURS = {"MGNET_COORDINATOR": "a:1", "MGNET_PROCESSES": "4", "MGNET_PROCESS": "3"}
+SLURM = {
+    **{"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "a", "SLURM_NTASKS": "2"},
+    **{"SLURM_PROCID": "1", "SLURM_LOCALID": "0"},
+}
+GIVEN = {"coordinator_address": "a:1", "num_processes": 4, "process_id": 3}
+
+
+@pytest.mark.parametrize(
+    ("how", "environment", "found"),
+    [
+        ("auto", {}, None),
+        ("auto", OURS, GIVEN),
+        ("off", OURS, None),
+        ("a:1,4,3", {}, GIVEN),
+        ("a:1,4,3", SLURM, GIVEN),
+        ("a:1,1,0", {}, None),
+        ("auto", SLURM, {}),
+        ("auto", SLURM | {"SLURM_NTASKS": "1"}, None),
+        ("auto", {"OMPI_COMM_WORLD_SIZE": "2"}, {}),
+        ("auto", {"TPU_WORKER_HOSTNAMES": "a,b"}, {}),
+        ("auto", {"TPU_WORKER_HOSTNAMES": "a"}, None),
+        ("auto", {"MEGASCALE_NUM_SLICES": "2"}, {}),
+    ],
+)
+def test_what_the_environment_shows(how: str, environment: Any, found: Any) -> None:
+    assert processes.find(how, environment) == found
+
+
+@pytest.mark.parametrize("how", ["a:1,4", "a,4,0", "a:1,4,4", "a:1,x,0", "a:1,2,-1", "yes"])
+def test_what_makes_no_sense_is_named(how: str) -> None:
+    with pytest.raises(processes.LaunchError, match="HOST:PORT"):
+        processes.find(how, {})
+    with pytest.raises(processes.LaunchError, match="MGNET_PROCESS is missing"):
+        processes.find("auto", {k: v for k, v in OURS.items() if k != "MGNET_PROCESS"})
