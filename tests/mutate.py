@@ -744,6 +744,20 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "",
         "data/photographs/test_folders.py",
     ),
+    (
+        "the plan forgets that shared kernels are read several times",
+        "training/plan.py",
+        "again=parts * max(0, again)",
+        "again=0",
+        "training/test_plan.py",
+    ),
+    (
+        "the plan forgets the gradients of the moments",
+        "training/plan.py",
+        "parts * (2 + config",
+        "parts * (1 + config",
+        "training/test_plan.py",
+    ),
 ]
 
 

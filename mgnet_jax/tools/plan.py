@@ -23,7 +23,7 @@ FLAGS: tuple[Flag, ...] = (
 
 ASSUMED = (
     "seconds and hours rest on the utilisation, which is assumed and has to hold what is not "
-    "counted (batch norm, memory): none of it was measured"
+    "counted\n(batch norm, reading memory): none of it was measured"
 )
 
 

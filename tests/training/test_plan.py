@@ -147,6 +147,7 @@ def test_memory_is_near_that_of_the_program_and_not_less(compiled: Any, name: st
 def test_sharding_changes_what_it_should() -> None:
     whole, parts = (planned({"train.sharding": how}) for how in ("replicated", "sharded"))
     assert parts.memory.state < whole.memory.state / 3
+    assert (whole.memory.gathered, parts.memory.gathered) == (0, parts.traffic.gathered)
     assert parts.traffic.gradients + parts.traffic.scattered == whole.traffic.gradients
     assert parts.traffic.sent == whole.traffic.sent  # an all-reduce is both halves
     assert parts.traffic.scattered == parts.traffic.gathered == 6 * 4 * 9 * 48 * 48
