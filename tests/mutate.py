@@ -21,6 +21,20 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "models/test_mgnet.py",
     ),
     (
+        "the plan forgets that shared kernels are read several times",
+        "training/plan.py",
+        "again=parts * max(0, again)",
+        "again=0",
+        "training/test_plan.py",
+    ),
+    (
+        "the plan forgets the gradients of the moments",
+        "training/plan.py",
+        "parts * (2 + config",
+        "parts * (1 + config",
+        "training/test_plan.py",
+    ),
+    (
         "A is not subtracted",
         "models/iteration.py",
         "r = r - Ad if self.sign < 0 else r + Ad",

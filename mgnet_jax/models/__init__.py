@@ -1,6 +1,6 @@
 """The networks: `create` makes one from the name that the paper gives it."""
 
-from mgnet_jax.models.cost import Costs, Part, count
+from mgnet_jax.models.cost import Costs, Part, count, kernel_reads
 from mgnet_jax.models.features import features
 from mgnet_jax.models.memory import Memory, step_memory
 from mgnet_jax.models.network import CHOICES, Network
@@ -20,6 +20,7 @@ __all__ = [
     "create",
     "features",
     "file_name",
+    "kernel_reads",
     "parse",
     "step_memory",
 ]

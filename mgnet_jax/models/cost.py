@@ -167,3 +167,26 @@ def _macs(equation: Any) -> int:
         shape = equation.invars[0].aval.shape
         return int(equation.outvars[0].aval.size * math.prod(shape[i] for i in contracted))
     return 0
+
+
+def kernel_reads(model: Network, image_shape: Shape) -> int:
+    """Numbers of the kernels that convolutions and linear maps read, one for each time it is read.
+
+    A kernel shared by several steps is read by each of them, and has as many gradients, whose sum
+    is its gradient. For one forward pass of images (height, width, channels), without running it.
+    """
+    plain = model.clone(convolution="xla")
+    variables, image = abstract(plain, image_shape, 1)
+    return _reads(jax.make_jaxpr(lambda v, x: plain.apply(v, x))(variables, image).jaxpr)
+
+
+def _reads(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        shapes = [v.aval.shape for v in equation.invars]
+        linear = equation.primitive.name == "dot_general" and [*map(len, shapes)] == [2, 2]
+        if linear or equation.primitive.name == "conv_general_dilated":
+            total += math.prod(shapes[1])
+        turns = equation.params["length"] if equation.primitive.name == "scan" else 1
+        total += turns * sum(map(_reads, programs_in(equation)))
+    return total
