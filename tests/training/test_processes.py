@@ -12,6 +12,7 @@ from launched import Processes, saved
 from photos import write_classes
 
 from mgnet_jax.data.sources import DataSet
+from mgnet_jax.tools.prepare import prepare
 from mgnet_jax.training import checkpoint, processes
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.workdir import saved_config, saved_data
@@ -105,14 +106,23 @@ def photographs(folder: Path) -> tuple[str, ...]:
     )
 
 
-def test_photographs_are_read_by_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("counts", "prepared"), [((1, 2), False), pytest.param((1, 2, 3), True, marks=pytest.mark.slow)]
+)
+def test_photographs_are_read_by_all(
+    counts: tuple[int, ...], prepared: bool, tmp_path: Path
+) -> None:
     """17 are scored, in batches of 6; each counts once."""
     folder = write_classes(tmp_path / "photos", {"a": 31, "b": 26})
-    for count in (1, 2):
+    flags: tuple[str, ...] = photographs(folder)
+    if prepared:
+        home = prepare(folder, tmp_path / "sets", "shades", test_share=0.3, shard_size=10)
+        flags = (*flags, "--config.data.source=tfds", f"--config.data.dir={home.parent}")
+    for count in counts:
         workdir = tmp_path / f"run{count}"
-        run = Processes(count, workdir, *photographs(folder))
+        run = Processes(count, workdir, *flags)
         assert run.codes() == [0] * count, run.said(0)
-    assert_same(final(tmp_path / "run1"), final(tmp_path / "run2"))
+        assert_same(final(tmp_path / "run1"), final(workdir))
 
 
 def test_a_photograph_that_one_process_cannot_read_costs_no_work(tmp_path: Path) -> None:
