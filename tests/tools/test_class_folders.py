@@ -61,10 +61,12 @@ def test_a_stopped_run_goes_on_to_the_same_with_other_readers(
 ) -> None:
     train_steps = Job.train_steps
 
-    def steps_and_signal(job: Job, state: Any, metrics: Any, begin: int, end: int) -> Any:
+    def steps_and_signal(
+        job: Job, state: Any, metrics: Any, begin: int, end: int, *rest: Any
+    ) -> Any:
         if begin == 7:
             signal.raise_signal(signal.SIGTERM)
-        return train_steps(job, state, metrics, begin, end)
+        return train_steps(job, state, metrics, begin, end, *rest)
 
     run = (*COMMON, f"--config.data.dir={folder}")
     monkeypatch.setattr(Job, "train_steps", steps_and_signal)

@@ -118,11 +118,11 @@ def test_a_smaller_batch_ends_every_epoch(
     for last in (4, 8):  # the steps from there, to 5 and to 10, are the last before the signal
 
         def steps_and_signal(
-            job: Job, state: Any, metrics: Any, begin: int, end: int, last: int = last
+            job: Job, state: Any, metrics: Any, begin: int, end: int, *rest: Any, last: int = last
         ) -> Any:
             if begin == last:
                 signal.raise_signal(signal.SIGTERM)
-            return train_steps(job, state, metrics, begin, end)
+            return train_steps(job, state, metrics, begin, end, *rest)
 
         monkeypatch.setattr(Job, "train_steps", steps_and_signal)
         assert command(broken, *run) == 128 + signal.SIGTERM
@@ -155,10 +155,12 @@ def test_a_signal_saves_the_state(
 ) -> None:
     train_steps = Job.train_steps
 
-    def steps_and_signal(job: Job, state: Any, metrics: Any, begin: int, end: int) -> Any:
+    def steps_and_signal(
+        job: Job, state: Any, metrics: Any, begin: int, end: int, *rest: Any
+    ) -> Any:
         if end == 13:  # a call may end anywhere: this one is within a record
             signal.raise_signal(signal.SIGTERM)
-        return train_steps(job, state, metrics, begin, end)
+        return train_steps(job, state, metrics, begin, end, *rest)
 
     next_stop = Job.next_stop
     monkeypatch.setattr(Job, "train_steps", steps_and_signal)
