@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-OURS = ("mgnet_jax", "configs", "tests", "docs", "benchmarks", ".ci")
+OURS = ("mgnet_jax", "configs", "tests", "docs", "benchmarks", "launch", ".ci")
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -68,9 +68,9 @@ class Machine:
         return process.returncode, out, err
 
 
-def until(so: Callable[[], bool]) -> None:
+def until(so: Callable[[], bool], seconds: float = 90) -> None:
     """Waits until something is so."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + seconds
     while not so():
         assert time.monotonic() < end, "it was not so in time"
         time.sleep(0.05)

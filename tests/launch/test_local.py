@@ -16,7 +16,7 @@ TELL = (
 WAIT = """
 for name in TERM INT; do trap "echo $name >> $FOLDER/$MGNET_PROCESS.got; exit \\$CODE" $name; done
 touch "$FOLDER/$MGNET_PROCESS.ready"
-while :; do sleep 0.05; done
+for n in {1..400}; do sleep 0.05; done
 """
 
 
@@ -102,13 +102,14 @@ def test_within_the_grace_the_others_end_by_themselves(machine: Machine) -> None
 
 
 def test_what_does_not_end_is_killed_with_its_workers(machine: Machine) -> None:
-    stays = "trap '' TERM\nsleep 77 &\necho $! > \"$FOLDER/worker\"\nwhile :; do sleep 0.1; done\n"
+    worker = "trap '' TERM\nsleep 60 &> /dev/null &\necho $! > \"$FOLDER/worker\"\n"
+    stays = worker + "for n in {1..99}; do sleep 0.1; done\n"
     fails = 'if [ "$MGNET_PROCESS" = 1 ]; then sleep 0.3; exit 7; fi\n'
     machine.command("python", fails + stays)
     code = machine.run("local.sh", "2", GRACE="1")[0]
     assert code == 7
-    worker = Path("/proc", (machine.folder / "worker").read_text().strip(), "cmdline")
-    until(lambda: not worker.exists() or worker.read_text() == "")  # gone, or nobody waits for it
+    process = Path("/proc", (machine.folder / "worker").read_text().strip(), "cmdline")
+    until(lambda: not process.exists() or process.read_text() == "", 9)  # or nobody waits for it
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ case $4 in
   scp) cp "$5" "$FOLDER/mgnet_jax.tar.gz" ;;
 esac
 """
-PYTHON = "echo \"$0 $*\"; trap 'echo saved; exit 143' TERM; while :; do sleep 0.05; done"
+PYTHON = "echo \"$0 $*\"; trap 'echo saved; exit 143' TERM; for n in {1..400}; do sleep 0.05; done"
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_run_lives_on_and_is_shown_and_stopped(ready: Machine) -> None:
     assert ready.run("tpu_vm.sh", "run", *WHERE, "--", *flags) == (0, "", "")
     pid = int((ready.folder / "mgnet_jax" / "run.pid").read_text())
     until(lambda: ready.calls("of-venv") == [["-m", "mgnet_jax.main", *flags]])
-    assert not gone(pid)
+    os.kill(pid, signal.SIGHUP)  # the connection ends
     code, out, err = ready.run("tpu_vm.sh", "run", *WHERE, "--", *flags)
     assert (code, out, err) == (1, "", f"worker-0: process {pid} runs: use stop first\n")
     _, out, _ = ready.run("tpu_vm.sh", "status", *WHERE, HOLDERS=f"python {pid} accel0")
