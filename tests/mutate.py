@@ -761,7 +761,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "a state in parts is not in parts",
         "training/sharding.py",
-        'if how == "sharded" and is_split(x.shape, devices):',
+        "if is_split(x.shape, devices, how):",
         "if False:",
         "training/test_sharding.py",
     ),

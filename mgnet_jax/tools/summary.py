@@ -12,11 +12,8 @@ def run(command: Command) -> None:
     config = command.config
     info, model, costs = begin(config)
 
-    from mgnet_jax.data import sets
-    from mgnet_jax.training.describe import estimate_memory
+    from mgnet_jax.training.describe import estimate_memory, images_on_device
     from mgnet_jax.training.progress import say
 
-    ahead = None
-    if sets.are_photographs(config.data):
-        ahead = config.data.prefetch * config.train.batch_size
-    say(str(estimate_memory(model, info, costs, config.train, images=ahead)))
+    images = images_on_device(config, info)
+    say(str(estimate_memory(model, info, costs, config.train, images=images)))

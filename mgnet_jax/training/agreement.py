@@ -80,7 +80,8 @@ class Agreement:
                 if not self._several:
                     raise
                 self._error = error
-        return feed.blank(batch_size)
+        like = feed.abstract(batch_size)
+        return jax.tree.map(lambda x: sharding.place(np.zeros(x.shape, x.dtype), x.sharding), like)
 
     def count(self, count: int, wanted: int, start: int, before: Metrics) -> Any:
         """The steps of a call: those asked for, or 0 if a process could not read its images.

@@ -5,6 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from mgnet_jax.data.sets import are_photographs
 from mgnet_jax.data.sources import Info
 from mgnet_jax.models import Costs, Network, step_memory
 from mgnet_jax.training.progress import table
@@ -107,6 +110,13 @@ def estimate_memory(
         data=images * pixels,
         batch=batch,
     )
+
+
+def images_on_device(config: ConfigDict, info: Info, devices: int = 1) -> int:
+    """How many images lie on each device as bytes: a small set whole, photographs as read ahead."""
+    if are_photographs(config.data):
+        return config.data.prefetch * config.train.batch_size // devices
+    return info.train_size + info.test_size
 
 
 def mebibytes(size: int) -> str:

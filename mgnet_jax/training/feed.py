@@ -54,9 +54,6 @@ class Feed(Protocol):
     def abstract(self, batch_size: int) -> Any:
         """Shapes and types of that, to compile for."""
 
-    def blank(self, batch_size: int) -> Any:
-        """As much, without images, for a call of no steps."""
-
     def batch(self, arrays: Any, i: Any) -> tuple[jax.Array, jax.Array]:
         """Images and labels of a call's batch i (from 0), traced: for training (parts, n, ...)."""
 
@@ -82,10 +79,6 @@ class _Resident:
 
     def close(self) -> None:
         """There is nothing to end."""
-
-    def blank(self, batch_size: int) -> Any:
-        """It is never needed, since all processes have the set."""
-        raise AssertionError("a set on the device was read")
 
 
 class ResidentTraining(_Resident):
@@ -203,11 +196,6 @@ class Streamed:
         if self._stream is not None:
             self._stream.close()
         self._stream = None
-
-    def blank(self, batch_size: int) -> Any:
-        """A batch of zeros."""
-        like = self.abstract(batch_size)
-        return tuple(sharding.place(np.zeros(x.shape, x.dtype), self.split) for x in like)
 
     def _put(self, batch: Images) -> tuple[jax.Array, ...]:
         """The rows of this process's devices as parts of the global batch, on the devices."""

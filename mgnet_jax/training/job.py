@@ -35,7 +35,6 @@ class Job:
       steps_per_epoch, total_steps: optimiser steps.
       train_size: images trained on, those held out left out.
       batches: how they make batches.
-      learning_rates: one a step, float (total_steps,).
 
     Raises:
       ConfigError: there are fewer images than the configuration needs, or no such measure.
@@ -63,8 +62,7 @@ class Job:
         self.total_steps = config.train.epochs * self.steps_per_epoch
         schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, schedule)
-        # on the host, so that reporting one does not wait for the device
-        self.learning_rates = np.asarray(jax.vmap(schedule)(np.arange(self.total_steps)))
+        self._schedule = schedule
         self.measures = measures.chosen(config.log.measures)
         self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
         mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
@@ -79,10 +77,19 @@ class Job:
         return jax.jit(self._create_state, out_shardings=self.state_sharding)(self.init_rng)
 
     @cached_property
+    def learning_rates(self) -> np.ndarray:
+        """One a step, float (total_steps,); on the host: reporting one waits for no device."""
+        return np.asarray(jax.vmap(self._schedule)(np.arange(self.total_steps)))
+
+    @cached_property
+    def state_shapes(self) -> Any:
+        """Shapes and types of the state."""
+        return jax.eval_shape(self._create_state, self.init_rng)
+
+    @cached_property
     def abstract_state(self) -> Any:
         """Shapes, types and shardings of the state, to restore a checkpoint into."""
-        shapes = jax.eval_shape(self._create_state, self.init_rng)
-        return sharding.abstract_state(shapes, self.mesh, self.config.train.sharding)
+        return sharding.abstract_state(self.state_shapes, self.mesh, self.config.train.sharding)
 
     @property
     def state_sharding(self) -> Any:

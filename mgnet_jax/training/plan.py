@@ -14,11 +14,12 @@ from ml_collections import ConfigDict
 from mgnet_jax.data import sets
 from mgnet_jax.data.info import Info
 from mgnet_jax.data.order import Batches
+from mgnet_jax.data.sources import DataSet
 from mgnet_jax.models import Costs, Network, kernel_reads
 from mgnet_jax.training import measures, optim, sharding
 from mgnet_jax.training.accelerators import Accelerator, peak
-from mgnet_jax.training.describe import MemoryEstimate, estimate_memory
-from mgnet_jax.training.state import create_state
+from mgnet_jax.training.describe import MemoryEstimate, estimate_memory, images_on_device
+from mgnet_jax.training.job import Job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,30 +164,12 @@ class Plan:
         return self.images_per_core and self.images_per_second / self.images_per_core
 
 
-def batches_of(config: ConfigDict, info: Info) -> Batches:
-    """How the images of an epoch make batches."""
-    data, train = config.data, config.train
-    size = info.train_size - data.validation
-    return Batches(size, train.batch_size, train.accumulate, data.last_batch, config.seed)
-
-
-def state_shapes(config: ConfigDict, model: Network, info: Info) -> Any:
-    """Shapes and types of the state of training, a `TrainState`."""
-    steps = batches_of(config, info).steps
-    schedule = optim.make_schedule(config.optim, config.train.epochs, steps)
-    optimizer, ema = optim.make_optimizer(config.optim, schedule), config.train.ema_decay > 0
-    shape = info.image_shape
-    return jax.eval_shape(
-        lambda key: create_state(model, optimizer, key, shape, ema), jax.random.key(0)
-    )
-
-
 def make_traffic(config: ConfigDict, shapes: Any, reads: int, devices: int) -> Traffic:
     """The bytes of a step.
 
     Args:
       config: a validated configuration.
-      shapes: of its state, see `state_shapes`.
+      shapes: of its state, see `Job.state_shapes`.
       reads: see `models.kernel_reads`.
       devices: over which a batch is split; of one nothing is exchanged.
     """
@@ -212,9 +195,7 @@ def make_traffic(config: ConfigDict, shapes: Any, reads: int, devices: int) -> T
 
 def _split(config: ConfigDict, arrays: list[Any], devices: int) -> list[Any]:
     """Those of the arrays that lie in parts."""
-    if config.train.sharding != "sharded":
-        return []
-    return [x for x in arrays if sharding.is_split(x.shape, devices)]
+    return [x for x in arrays if sharding.is_split(x.shape, devices, config.train.sharding)]
 
 
 def _bytes(arrays: list[Any]) -> int:
@@ -226,14 +207,12 @@ def make_memory(
 ) -> Memory:
     """The memory on each device; arguments as in `make_plan` and `make_traffic`."""
     parameters = jax.tree.leaves(shapes.params)
-    ahead = None
-    if sets.are_photographs(config.data):
-        ahead = config.data.prefetch * config.train.batch_size // devices
+    images = images_on_device(config, info, devices)
     return Memory(
         state=sharding.bytes_on_device(shapes, devices, config.train.sharding),
         gradients=_bytes(parameters) if devices > 1 else 0,
         gathered=_bytes(_split(config, parameters, devices)),
-        step=estimate_memory(model, info, costs, config.train, devices, ahead),
+        step=estimate_memory(model, info, costs, config.train, devices, images),
     )
 
 
@@ -264,7 +243,8 @@ def make_plan(
     Raises:
       ConfigError: no peak is known for the type of the activations.
     """
-    shapes = state_shapes(config, model, info)
+    job = Job(config, DataSet(info, None, None, ()))
+    shapes = job.state_shapes
     memory = make_memory(config, model, info, costs, shapes, devices)
     return Plan(
         kind=kind,
@@ -272,7 +252,7 @@ def make_plan(
         batch=memory.step.batch,
         parts=config.train.accumulate,
         memory=memory,
-        batches=batches_of(config, info),
+        batches=job.batches,
         epochs=config.train.epochs,
         traffic=make_traffic(config, shapes, kernel_reads(model, info.image_shape), devices),
         image_flops=(3 + config.model.remat) * 2 * costs.macs,

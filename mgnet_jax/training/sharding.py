@@ -55,12 +55,14 @@ def own_places(mesh: Mesh) -> tuple[int, ...]:
     return tuple(i for i, device in enumerate(mesh.devices.flat) if device.process_index == own)
 
 
-def is_split(shape: tuple[int, ...], devices: int) -> bool:
-    """Whether an array of a state in parts is split, along its last axis, a kernel's outputs.
+def is_split(shape: tuple[int, ...], devices: int, how: str) -> bool:
+    """Whether an array of a state is split, along its last axis, a kernel's outputs.
 
-    Small ones are not, and those of which the devices could not have equal parts.
+    Of a state in parts small ones are not, and those of which the devices could not have equal
+    parts; `how` as in `of_state`.
     """
-    return devices > 1 and math.prod(shape) >= LARGE and shape[-1] % devices == 0
+    fits = devices > 1 and math.prod(shape) >= LARGE and shape[-1] % devices == 0
+    return how == "sharded" and fits
 
 
 def of_state(shapes: Any, mesh: Mesh, how: str) -> Any:
@@ -75,7 +77,7 @@ def of_state(shapes: Any, mesh: Mesh, how: str) -> Any:
     devices = mesh.devices.size
 
     def one(x: Any) -> NamedSharding:
-        if how == "sharded" and is_split(x.shape, devices):
+        if is_split(x.shape, devices, how):
             return batch(mesh, axis=len(x.shape) - 1)
         return replicated(mesh)
 
@@ -94,7 +96,7 @@ def bytes_on_device(shapes: Any, devices: int, how: str) -> int:
     """The bytes of a state on each of so many devices; arguments as in `of_state`."""
 
     def one(x: Any) -> int:
-        parts = devices if how == "sharded" and is_split(x.shape, devices) else 1
+        parts = devices if is_split(x.shape, devices, how) else 1
         return math.prod(x.shape) * x.dtype.itemsize // parts
 
     return sum(map(one, jax.tree.leaves(shapes)))

@@ -104,10 +104,11 @@ def test_the_state_takes_the_bytes_that_are_computed(runs: Any) -> None:
 
 
 def test_what_is_split() -> None:
-    assert sharding.is_split((3, 3, 64, 64), 8)
-    assert not sharding.is_split((3, 3, 64, 64), 1)
-    assert not sharding.is_split((3, 3, 64, 100), 8)
-    assert not sharding.is_split((64,), 8)
+    assert sharding.is_split((3, 3, 64, 64), 8, "sharded")
+    assert not sharding.is_split((3, 3, 64, 64), 1, "sharded")
+    assert not sharding.is_split((3, 3, 64, 100), 8, "sharded")
+    assert not sharding.is_split((64,), 8, "sharded")
+    assert not sharding.is_split((3, 3, 64, 64), 8, "replicated")
 
 
 def test_devices_of_a_slice_stand_side_by_side() -> None:
