@@ -68,3 +68,16 @@ class Processes:
 def saved(workdir: Path) -> list[int]:
     """The steps of the checkpoints that are whole."""
     return sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdecimal())
+
+
+def run_code(code: str, count: int, out: str, *arguments: str) -> list[int]:
+    """Exit codes of Python code in processes, given OUT, what --distributed takes, ARGUMENTS."""
+    address = f"localhost:{pick_unused_port()}"
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, out, f"{address},{count},{i}", *arguments],
+            env=os.environ | ALONE,
+        )
+        for i in range(count)
+    ]
+    return [process.wait(150) for process in begun]

@@ -85,3 +85,32 @@ def test_saving_does_not_hold_on_to_donated_buffers(state: TrainState, tmp_path:
             checkpoints, 1, sharding.abstract_state(copy, MESH, "replicated")
         )
     chex.assert_trees_all_equal(restored, numbered(state, 1))
+
+
+def test_a_checkpoint_of_any_mesh_restores_on_any_other(tmp_path: Path) -> None:
+    """Of a state copied or in parts, on one device or two."""
+
+    def make(rng: jax.Array) -> TrainState:
+        model = create("MgNet[1]-[48]-B^l", 2)
+        return create_state(model, optax.sgd(0.1, 0.9), rng, (4, 4, 1), True)
+
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(make, key)
+    places = [
+        sharding.abstract_state(shapes, sharding.make_mesh(jax.devices()[:n]), how)
+        for n in (1, 2)
+        for how in ("replicated", "sharded")
+    ]
+    made = jax.jit(make)(key)
+    assert any(not x.sharding.is_fully_replicated for x in jax.tree.leaves(places[-1]))
+    for i, before in enumerate(places):
+        state = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), made, before)
+        with checkpoint.open_checkpoints(tmp_path / str(i), 2) as checkpoints:
+            checkpoint.save(checkpoints, state)
+            for after in places:
+                restored = checkpoint.restore(checkpoints, 0, after)
+                chex.assert_trees_all_equal(restored, made)
+                assert all(
+                    x.sharding == like.sharding
+                    for x, like in zip(*map(jax.tree.leaves, (restored, after)), strict=True)
+                )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from launched import Processes, saved
+from launched import Processes, run_code, saved
 from photos import write_classes
 
 from mgnet_jax.data.sources import DataSet
@@ -80,6 +80,70 @@ def test_several_processes_train_as_one(count: int, alone: Any, tmp_path: Path) 
     assert [run.out(i) for i in range(1, count)] == [""] * (count - 1)
 
 
+@pytest.mark.slow
+def test_processes_with_the_state_in_parts_train_as_one(tmp_path: Path) -> None:
+    """Kernels of 48 channels are large enough to be split over 2 and over 3."""
+    flags = (*DIGITS, "--config.model.spec=MgNet[1,1]-[48]-B^l", "--config.train.epochs=1")
+    for count, how in ((1, "replicated"), (2, "sharded"), (3, "sharded")):
+        run = Processes(count, tmp_path / f"run{count}", *flags, f"--config.train.sharding={how}")
+        assert run.codes() == [0] * count, run.said(0)
+        assert_same(final(tmp_path / "run1"), final(tmp_path / f"run{count}"))
+
+
+BATCHES = """
+import sys
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from mgnet_jax.commandline import make_command, parse_arguments
+from mgnet_jax.config import validate
+from mgnet_jax.data.sets import load
+from mgnet_jax.training import processes
+from mgnet_jax.training.job import Job
+
+out, where, *flags = sys.argv[1:]
+processes.begin(where, 60)
+config = make_command(parse_arguments(["", *flags]), True, 0.0).config
+validate(config, jax.device_count())
+job = Job(config, load(config.data))
+seen = []
+for feed in (job.train_feed, job.scored_feeds["test"]):
+    end = min(feed.batches, 6) if feed is not job.train_feed else job.steps_per_epoch
+    call = jax.jit(feed.batch, in_shardings=(feed.shardings, None))
+    for step in range(end):
+        batch = call(feed.arrays(step, 1), np.int32(0))
+        seen += multihost_utils.process_allgather(batch, tiled=True)
+    feed.close()
+if processes.is_first():
+    np.savez(out, *seen)
+processes.end(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["resident", "folders", "prepared"])
+def test_the_batches_are_the_same_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    """An epoch to train on, and the batches to score, of which the last one is not full."""
+    flags: tuple[str, ...] = (*DIGITS, "--config.eval.batch_size=150")
+    if kind != "resident":
+        folder = write_classes(tmp_path / "photos", {"a": 31, "b": 26})
+        flags = photographs(folder)
+    if kind == "prepared":
+        home = prepare(folder, tmp_path / "sets", "shades", test_share=0.3, shard_size=10)
+        flags = (*flags, "--config.data.source=tfds", f"--config.data.dir={home.parent}")
+    flags = tuple(flag for flag in flags if "float64" not in flag)
+    batches = []
+    for count in (1, 2, 3):
+        out = tmp_path / f"{count}.npz"
+        assert run_code(BATCHES, count, str(out), *flags) == [0] * count
+        with np.load(out) as saved_arrays:
+            batches.append([saved_arrays[name] for name in saved_arrays.files])
+    assert len(batches[0]) > 4
+    for other in batches[1:]:
+        for a, b in zip(batches[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_a_process_whose_others_do_not_come_says_so(tmp_path: Path) -> None:
     run = Processes(2, tmp_path / "run", *DIGITS, timeout=4)
     run.all[1].kill()
@@ -138,13 +202,27 @@ def test_a_photograph_that_one_process_cannot_read_costs_no_work(tmp_path: Path)
     assert not steps or steps[-1] >= max((r["step"] for r in before), default=0)
 
 
-@pytest.mark.parametrize("trial", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4))])
-@pytest.mark.parametrize("who", [(1,), (0, 1)], ids=["one", "group"])
-def test_sigterm_to_any_stops_all_at_one_step(who: Any, trial: int, tmp_path: Path) -> None:
+def trials(*first: Any) -> list[Any]:
+    """Values of a parameter, and the slow repetitions of each: five trials in all."""
+    slow = (pytest.param(*one, i, marks=pytest.mark.slow) for one in first for i in range(1, 5))
+    return [*((*one, 0) for one in first), *slow]
+
+
+@pytest.mark.parametrize(
+    ("number", "who", "trial"),
+    [
+        *trials((signal.SIGTERM, (1,))),
+        *(pytest.param(signal.SIGTERM, (0, 1), i, marks=pytest.mark.slow) for i in range(5)),
+        *(pytest.param(signal.SIGINT, (0, 1), i, marks=pytest.mark.slow) for i in range(5)),
+    ],
+)
+def test_a_signal_to_any_stops_all_at_one_step(
+    number: signal.Signals, who: Any, trial: int, tmp_path: Path
+) -> None:
     run = Processes(2, tmp_path / "run", *LONG)
-    run.when(lambda: len(saved(tmp_path / "run")) > 0, signal.SIGTERM, *who)
-    assert run.codes() == [143, 143], run.said(0)
-    assert "stopped by SIGTERM after step" in run.said(0)
+    run.when(lambda: len(saved(tmp_path / "run")) > 0, number, *who)
+    assert run.codes() == [128 + number] * 2, run.said(0)
+    assert f"stopped by {number.name} after step" in run.said(0)
     step = int(run.said(0).split("after step ")[1].split(",")[0])
     assert saved(tmp_path / "run")[-1] == step
 
@@ -160,8 +238,7 @@ def test_another_number_of_processes_goes_on_to_the_same_end(alone: Any, tmp_pat
     assert_same({**one, "records": []}, {**other, "records": []})
 
 
-@pytest.mark.parametrize("trial", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4))])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(("number", "trial"), trials((signal.SIGKILL,), (signal.SIGSTOP,)))
 def test_a_dead_or_hanging_process_ends_the_others(number: int, trial: int, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     run = Processes(2, workdir, *LONG, timeout=20)
@@ -193,6 +270,7 @@ GIVEN = {"coordinator_address": "a:1", "num_processes": 4, "process_id": 3}
         ("a:1,4,3", SLURM, GIVEN),
         ("a:1,1,0", {}, None),
         ("auto", SLURM, {}),
+        ("auto", SLURM | OURS, GIVEN),
         ("auto", SLURM | {"SLURM_NTASKS": "1"}, None),
         ("auto", {"OMPI_COMM_WORLD_SIZE": "2"}, {}),
         ("auto", {"TPU_WORKER_HOSTNAMES": "a,b"}, {}),
