@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orbax.checkpoint as ocp
+
 from mgnet_jax.main import main
-from mgnet_jax.training import checkpoint
+from mgnet_jax.training.checkpoint import Checkpoints
 
 SMALL = (
     "--config.model.spec=MgNet[1,1]-[8]-B^l",
@@ -25,5 +27,6 @@ def records(workdir: Path) -> list[dict[str, Any]]:
 
 
 def newest_state(workdir: Path) -> Any:
-    with checkpoint.open_checkpoints(workdir) as checkpoints:
-        return checkpoints.restore(checkpoint.find(checkpoints))
+    with Checkpoints(workdir) as checkpoints, ocp.StandardCheckpointer() as reader:
+        newest = checkpoints.find()
+        return reader.restore(checkpoints.folder / str(newest.step) / "state")

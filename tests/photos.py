@@ -1,6 +1,7 @@
 """Photographs that tests make, in memory and in class folders."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,9 @@ class Shades:
 
     def name(self, index: int) -> str:
         return f"shade {index}"
+
+    def traits(self) -> Iterator[bytes]:
+        yield self.labels.tobytes()
 
 
 def write_classes(root: Path, counts: dict[str, int], size: tuple[int, int] = (20, 16)) -> Path:

@@ -10,7 +10,7 @@ from mgnet_jax.config.presets import from_preset
 from mgnet_jax.config.sections.model import make_model, model_options
 from mgnet_jax.config.sections.train import check_last_batch
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
-from mgnet_jax.config.text import RESUMABLE, differences, from_json, to_json, to_text
+from mgnet_jax.config.text import RESUMABLE, differences, from_json, resumed, to_text
 from mgnet_jax.config.validate import validate, wrong_value
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "make_model",
     "model_options",
     "recipes",
-    "to_json",
+    "resumed",
     "to_text",
     "validate",
     "wrong_value",

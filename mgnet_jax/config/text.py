@@ -8,7 +8,7 @@ from mgnet_jax.config.key import ConfigError
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
 
 RESUMABLE = (
-    *("log.", "eval.", "checkpoint.", "model.unroll", "train.sharding", "name"),
+    *("log.", "eval.", "checkpoint.", "supervise.", "model.unroll", "train.sharding", "name"),
     *("data.dir", "data.workers", "data.threads", "data.prefetch"),
 )
 """Keys (or beginnings of keys) that a continued run may change: its result stays the same."""
@@ -23,13 +23,8 @@ def to_text(config: ConfigDict) -> str:
     )
 
 
-def to_json(config: ConfigDict) -> str:
-    """The configuration as JSON, one key a line."""
-    return json.dumps(flatten(config), indent=2) + "\n"
-
-
 def from_json(text: str) -> ConfigDict:
-    """The configuration that `to_json` wrote; keys that came later have their defaults.
+    """The configuration that a run saved as JSON; keys that came later have their defaults.
 
     Raises:
       ConfigError: the text is none, or has a key that there is no longer.
@@ -58,3 +53,10 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
         for name in KEYS
         if before[name] != now[name] and not name.startswith(RESUMABLE)
     ]
+
+
+def resumed(old: ConfigDict, new: ConfigDict) -> ConfigDict:
+    """The old configuration with what a continued run may change as in the new one."""
+    config, now = old.copy_and_resolve_references(), flatten(new)
+    config.update_from_flattened_dict({k: now[k] for k in KEYS if k.startswith(RESUMABLE)})
+    return config

@@ -4,6 +4,7 @@ Nothing here starts JAX: workers that read photographs import it.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -67,6 +68,9 @@ class Photographs(Protocol):
     def name(self, index: int) -> str:
         """Returns what to call a photograph when speaking to people."""
 
+    def traits(self) -> Iterator[bytes]:
+        """Gives what the split is known by, wherever it lies; found out in seconds."""
+
 
 class Subset:
     """Some of the photographs of a split, by their indices."""
@@ -86,6 +90,11 @@ class Subset:
     def name(self, index: int) -> str:
         """Returns what to call a photograph."""
         return self.whole.name(int(self.indices[index]))
+
+    def traits(self) -> Iterator[bytes]:
+        """Gives what the whole is known by, and which of it these are."""
+        yield from self.whole.traits()
+        yield self.indices.tobytes()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,9 +24,8 @@ def run(command: Command) -> None:
     config = choose_config(command)
     kept = saved_data(command.workdir)
     info = begin(config, info=kept.info if kept else None).info
-    evaluate(
-        config, info, kept.class_names if kept else (), command.workdir, command.flags["checkpoint"]
-    )
+    others = command.config_named or "data.dir" in command.overrides
+    evaluate(config, info, kept, command.workdir, command.flags["checkpoint"], others)
 
 
 def choose_config(command: Command) -> ConfigDict:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from mgnet_jax.data.info import DataError
 from mgnet_jax.data.photographs.workers import WorkerError
-from mgnet_jax.training import processes, sharding
+from mgnet_jax.training import processes, sharding, watch
 from mgnet_jax.training.feed import Feed
 from mgnet_jax.training.measures import Metrics
 
@@ -110,7 +110,7 @@ class Agreement:
             else:
                 self._halt = max(self._halt, halt)
         self._pending.clear()
-        processes.alive()
+        watch.alive()
         return self._lost
 
     def failure(self) -> BaseException:

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from mgnet_jax.data.fingerprint import fingerprint
 from mgnet_jax.data.info import DataError, Info
 from mgnet_jax.data.sets import load, load_test
-from mgnet_jax.training import checkpoint
+from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.progress import say, table
 from mgnet_jax.training.results import as_row
-from mgnet_jax.training.workdir import check_workdir, require_checkpoints
+from mgnet_jax.training.workdir import Kept, check_workdir, require_checkpoints
 
 
 def evaluate(
-    config: ConfigDict, info: Info, class_names: tuple[str, ...], workdir: Path, which: str
+    config: ConfigDict, info: Info, kept: Kept | None, workdir: Path, which: str, others: bool
 ) -> dict[str, float]:
     """Scores one checkpoint on every test image (and every held-out one, if any) and prints it.
 
@@ -24,9 +25,10 @@ def evaluate(
     Args:
       config: a validated configuration, that of the run.
       info: its data set.
-      class_names: those that it was trained on; () if it did not keep them.
+      kept: what the run knows of the one that it was trained on; None if it kept nothing.
       workdir: folder of the run.
       which: "last", "best" or a step.
+      others: whether other images than the run's may be scored; it is said if they are.
 
     Returns:
       test_loss and test_accuracy (0 to 1), and the same for validation where images are held out.
@@ -34,25 +36,34 @@ def evaluate(
     Raises:
       CheckpointError: there is no such checkpoint.
       ConfigError: the run in workdir has another configuration.
-      DataError: the data set cannot be read.
+      DataError: the data set cannot be read, or is not the run's.
     """
     require_checkpoints(workdir)
     check_workdir(config, workdir)
-    data = load_test(config.data, info, class_names)
+    data = load_test(config.data, info, kept.class_names if kept else ())
+    if kept and kept.test and kept.test != fingerprint(data.test):
+        changed = (
+            f"the {len(data.test):,} test images in config.data.dir={config.data.dir!r} are not "
+            f"the {kept.info.test_size:,} of the run in {workdir}"
+        )
+        if not others:
+            raise DataError(
+                f"{changed}: they were changed. To score them all the same, give "
+                f"--config.data.dir=FOLDER"
+            )
+        say(f"note: {changed}\n")
     if config.data.validation:
         try:
             data = dataclasses.replace(data, train=load(config.data).train)
         except DataError as error:
             say(f"the images held out are not scored: {error}\n")
     job = Job(config, data)
-    with checkpoint.open_checkpoints(workdir) as checkpoints:
-        step = checkpoint.find(checkpoints, which)
-        if step is None:
-            raise checkpoint.CheckpointError(f"{workdir} has no whole checkpoint yet")
-        state = checkpoint.restore(checkpoints, step, job.abstract_state)
+    with Checkpoints(workdir) as checkpoints:
+        saved = checkpoints.find(which)
+        state = checkpoints.restore(saved, job.abstract_state)
     scores = job.score(state) or {}
     say(
-        f"checkpoint {step} (epoch {step / job.steps_per_epoch:g}) of {workdir}, "
+        f"checkpoint {saved.step} (epoch {saved.step / job.steps_per_epoch:g}) of {workdir}, "
         f"{job.model.spec} on {len(job.data.test):,} test images\n"
     )
     say(table([as_row(scores)]))

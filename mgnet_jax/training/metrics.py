@@ -4,15 +4,18 @@ Steps are optimiser steps; accuracies are fractions 0..1.
 """
 
 import contextlib
+import errno
 import importlib
 import json
 import math
 import os
 from collections.abc import Iterable
+from io import FileIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from mgnet_jax.training.files import replace_file
+from mgnet_jax.training.files import put_aside, replace_file
 
 COLUMNS = (  # of metrics.csv, before further ones; metrics.jsonl has the first three in each line
     *("kind", "step", "epoch"),
@@ -35,14 +38,51 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[Record]:
     Raises LogError if another line is not a record: the file was damaged or edited.
     """
     path = Path(workdir, "metrics.jsonl")
+    try:
+        return parse(path.read_bytes() if path.exists() else b"")
+    except LogError as error:
+        raise LogError(f"{path}, {error}") from error
+
+
+def parse(content: bytes) -> list[Record]:
+    """The records in the content of a metrics.jsonl, as `read_metrics` gives them."""
     records: list[Record] = []
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+    for line in content.splitlines(keepends=True):
         try:
             records.append(_checked(**json.loads(line)))
         except (ValueError, TypeError) as error:
             if line.endswith(b"\n"):
-                raise LogError(f"{path}, line {len(records) + 1} is no record: {error}") from error
+                raise LogError(f"line {len(records) + 1} is no record: {error}") from error
     return records
+
+
+def differ(workdir: Path) -> str:
+    """What of metrics.csv is not as in metrics.jsonl; empty if it is all the same."""
+    header, *rows = (workdir / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    expected = [_lines(r, header.strip().split(","))[1] for r in read_metrics(workdir)]
+    return "" if rows == expected else "is not what metrics.jsonl says"
+
+
+def put_wrong_aside(workdir: Path, history: str) -> str:
+    """Moves a metrics.jsonl that does not begin with these records aside.
+
+    Args:
+      workdir: folder of the run.
+      history: the records of the run up to the checkpoint that it goes on from.
+
+    Returns:
+      What was wrong, for people; empty where nothing was.
+    """
+    path, expected = workdir / "metrics.jsonl", history.encode()
+    found = path.read_bytes() if path.is_file() else b""
+    if found.startswith(expected):
+        return ""
+    lines = zip_longest(expected.splitlines(), found.splitlines())
+    at = next(i for i, (one, other) in enumerate(lines, 1) if one != other)
+    what = f"{path}: record {at} is not the one that was saved" if found else f"{path} is missing"
+    if path.exists():
+        what += f"; moved to {put_aside(path, workdir / 'damaged')}"
+    return f"{what}. It is written again from the checkpoint"
 
 
 class MetricsWriter(contextlib.ExitStack):
@@ -51,43 +91,65 @@ class MetricsWriter(contextlib.ExitStack):
     metrics.jsonl has one JSON object a line: `kind` ("train" or "eval"), `step`, `epoch` and some
     of the other columns; metrics.csv has the same as rows, blank where a record has no value. NaN
     and infinity are null in the one, nan in the other, absent in TensorBoard. Lines are flushed as
-    written. One process writes, process 0 of several. `close()` or the end of a `with` closes all.
+    written. What cannot be written, as on a full disk, is kept and written later. One process
+    writes, process 0 of several. `close()` or the end of a `with` closes all.
+
+    Attributes:
+      history: all records so far, those of the run that this one resumes included, as they are in
+        metrics.jsonl.
+      failure: why the last record is not in the files yet; None if it is.
     """
 
     def __init__(
         self,
         workdir: str | os.PathLike[str],
         *,
-        start_step: int = 0,
+        history: str = "",
         further: Iterable[str] = (),
+        start_step: int = 0,
         tensorboard: bool = False,
     ) -> None:
-        """Open the files and drop from them what the run is going to write again.
+        """Open the files and leave in them what the run is not going to write again.
 
-        `further` names columns besides `COLUMNS`.
+        Args:
+          workdir: folder of the run.
+          history: those records, as lines of metrics.jsonl: a resumed run leaves the files of an
+            uninterrupted one.
+          further: names of columns besides `COLUMNS`.
+          start_step: what TensorBoard has after this step is to be forgotten.
+          tensorboard: whether to write its scalars too.
 
-        Those are the records after `start_step`, the step it resumes from, or all if that is 0: a
-        resumed run leaves the files of an uninterrupted one. Raises LogError, before any file has
-        changed, if metrics.jsonl is damaged or TensorBoard asked for but not installed.
+        Raises:
+          LogError: TensorBoard is asked for but not installed.
         """
         super().__init__()
-        self._workdir = Path(workdir)
-        first = start_step + 1 if start_step else 0
-        records = [record for record in read_metrics(workdir) if record["step"] < first]
+        self._workdir, self.history = Path(workdir), history
+        self.failure: OSError | None = None
+        records = [_checked(**json.loads(line)) for line in history.splitlines()]
         before = [name for record in records for name in record]
         self.columns = tuple(dict.fromkeys([*COLUMNS, *further, *before]))
-        lines = [_lines(record, self.columns) for record in records]
-        lines.insert(0, ("", ",".join(self.columns) + "\n"))
+        self._rows = ",".join(self.columns) + "\n"
+        self._rows += "".join(_lines(record, self.columns)[1] for record in records)
         self._board: Any = None
         if tensorboard:
+            first = start_step + 1 if start_step else 0
             self._board = self.enter_context(_tensorboard(self._workdir / "tensorboard", first))
         self._workdir.mkdir(parents=True, exist_ok=True)
-        self._files = []
-        jsonl, rows = zip(*lines, strict=True)
-        for name, part in (("metrics.jsonl", jsonl), ("metrics.csv", rows)):
-            replace_file(self._workdir / name, "".join(part).encode())
-            file = (self._workdir / name).open("a", encoding="utf-8", newline="")
-            self._files.append(self.enter_context(file))
+        self._files = contextlib.ExitStack()
+        self.push(self._files)
+        try:
+            self._write_anew()
+        except OSError:
+            self.close()
+            raise
+
+    def _write_anew(self) -> None:
+        """Writes the files whole and opens them for what comes."""
+        self._files.close()
+        self._open: list[FileIO] = []
+        for name, text in (("metrics.jsonl", self.history), ("metrics.csv", self._rows)):
+            replace_file(self._workdir / name, text.encode())
+            self._open.append(self._files.enter_context(FileIO(self._workdir / name, "a")))
 
     def write(self, kind: str, step: int, epoch: float, **values: SupportsFloat) -> None:
         """Append a record; raises LogError if its kind or the name of a value is unknown."""
@@ -96,15 +158,27 @@ class MetricsWriter(contextlib.ExitStack):
             known = self.columns[3:]
             raise LogError(f"unknown metrics {sorted(unknown)}; the known ones are {known}")
         record = _checked(kind, int(step), float(epoch), **(dict.fromkeys(values) | finite))
-        for file, line in zip(self._files, _lines(record, self.columns), strict=True):
-            file.write(line)
-            file.flush()
+        line, row = _lines(record, self.columns)
+        self.history += line
+        self._rows += row
+        try:
+            if self.failure:
+                self._write_anew()
+            else:
+                for file, text in zip(self._open, (line.encode(), row.encode()), strict=True):
+                    if file.write(text) != len(text):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.failure = None
+        except OSError as error:
+            self.failure = error
         for name, x in finite.items() if self._board else ():
             self._board.add_scalar(f"{kind}/{name}", x, int(step))
 
-    def history(self) -> list[Record]:
-        """Return all records so far, those of the run that this one resumes included."""
-        return read_metrics(self._workdir)
+    def catch_up(self) -> None:
+        """Writes what could not be written before; OSError if it still cannot be."""
+        if self.failure:
+            self._write_anew()
+            self.failure = None
 
 
 class NoMetrics(MetricsWriter):
@@ -113,8 +187,12 @@ class NoMetrics(MetricsWriter):
     def __init__(self, workdir: str | os.PathLike[str], **options: Any) -> None:
         """Takes what `MetricsWriter` takes."""
         contextlib.ExitStack.__init__(self)
+        self.history, self.failure = "", None
 
     def write(self, kind: str, step: int, epoch: float, **values: SupportsFloat) -> None:
+        """Does nothing."""
+
+    def catch_up(self) -> None:
         """Does nothing."""
 
 

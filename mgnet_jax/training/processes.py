@@ -6,18 +6,20 @@ the others within a bound, since they would wait for it for ever.
 """
 
 import faulthandler
+import itertools
 import os
 import re
 import sys
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax._src import distributed as _distributed  # the barrier has no public name
+
+from mgnet_jax.training import watch
 
 OURS = ("MGNET_COORDINATOR", "MGNET_PROCESSES", "MGNET_PROCESS")
 """Variables of our own launch scripts: HOST:PORT, how many processes, and which this one is."""
@@ -122,7 +124,13 @@ def begin(how: str, hang_timeout: float) -> None:
     if _distributed.global_state.process_id:
         sys.stdout.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _Watch.current = _Watch(hang_timeout)
+    watch.begin(
+        hang_timeout,
+        1,
+        f"process {jax.process_index()}: nothing went on for {{seconds:g}} s (--hang_timeout): "
+        f"another process is dead or hangs, or a part of the work takes longer than that. The same "
+        f"command goes on from the newest checkpoint.",
+    )
 
 
 def _not_joined(arguments: Mapping[str, Any], seconds: float) -> None:
@@ -156,16 +164,27 @@ def is_first() -> bool:
 def wait(name: str) -> None:
     """Waits until all processes are here; the name is another one for each place."""
     if several():
-        # the watch comes first
-        seconds = 2 * _Watch.current.seconds if _Watch.current else 600
-        _client().wait_at_barrier(name, round(1000 * seconds))
-    alive()
+        _client().wait_at_barrier(name, _patience())
+    watch.alive()
 
 
-def alive() -> None:
-    """Notes progress."""
-    if _Watch.current:
-        _Watch.current.last = time.monotonic()
+def _patience() -> int:
+    """Milliseconds to wait for others: the watch comes first."""
+    return round(2000 * watch.running()) or 600_000
+
+
+_answers = itertools.count()
+
+
+def from_first(make: Callable[[], str]) -> str:
+    """What process 0 makes, in all; the others wait for it."""
+    if not several():
+        return make()
+    name = f"mgnet_first_{next(_answers)}"
+    if is_first():
+        _client().key_value_set(name, made := make())
+        return made
+    return _client().blocking_key_value_get(name, _patience())
 
 
 def check_shared(workdir: Path) -> None:
@@ -197,9 +216,7 @@ def end(code: int) -> None:
     if not several():
         return
     if code == 0 or code > 128:
-        watch, _Watch.current = _Watch.current, None
-        if watch:
-            watch.ended.set()
+        watch.end()
         jax.distributed.shutdown()
         return
     sys.stdout.flush()
@@ -211,30 +228,3 @@ def lost_others(error: BaseException) -> bool:
     """Whether an error says that another process is no longer there."""
     signs = "[Gg]loo|[Cc]onnection (closed|reset)|NCCL|collective|[Cc]oordination|[Bb]arrier"
     return several() and bool(re.search(signs, str(error)))
-
-
-class _Watch:
-    """Ends this process if nothing goes on for too long, and says where it stands."""
-
-    current: "_Watch | None" = None
-
-    def __init__(self, seconds: float):
-        self.seconds, self.last, self.ended = seconds, time.monotonic(), threading.Event()
-        threading.Thread(target=self._look, name="watch", daemon=True).start()
-
-    def _look(self) -> None:
-        pause = min(5.0, self.seconds / 10)
-        while not self.ended.wait(pause):
-            # if even this thread cannot run
-            faulthandler.dump_traceback_later(self.seconds + 4 * pause, exit=True)
-            if time.monotonic() - self.last > self.seconds:
-                os.write(
-                    2,
-                    f"\nerror: process {jax.process_index()}: nothing went on for "
-                    f"{self.seconds:g} s (--hang_timeout): another process is dead or hangs, "
-                    f"or a part of the work takes longer than that. The same command goes "
-                    f"on from the newest checkpoint.\n".encode(),
-                )
-                faulthandler.dump_traceback(all_threads=True)
-                os._exit(1)
-        faulthandler.cancel_dump_traceback_later()

@@ -1,5 +1,7 @@
 """All that training changes, as one tree: what a step takes and gives, and a checkpoint holds."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -50,4 +52,36 @@ def create_state(
         opt_state=optimizer.init(params),
         # copied: donated buffers may not be shared
         ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if ema else None,
+    )
+
+
+def arrays_of(state: Any) -> dict[str, str]:
+    """The type and shape of each array of a state, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{[*x.shape]}"
+        for path, x in leaves
+    }
+
+
+def bytes_of(state: Any) -> int:
+    """The bytes of a state, of which devices may have parts or copies."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What arrays of a saved state and of the present one differ in, a few of them named."""
+    kinds = {
+        "new": [name for name in now if name not in saved],
+        "missing now": [name for name in saved if name not in now],
+        "other": [
+            f"{name} was {saved[name]} and is {now[name]}"
+            for name in now
+            if name in saved and saved[name] != now[name]
+        ],
+    }
+    return "; ".join(
+        f"{kind}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}"
+        for kind, names in kinds.items()
+        if names
     )

@@ -2,31 +2,59 @@
 
 import dataclasses
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import ConfigError, differences, from_json, to_json
+from mgnet_jax.config import ConfigError, differences, flatten, from_json, resumed
+from mgnet_jax.data.fingerprint import fingerprint
 from mgnet_jax.data.info import Info
 from mgnet_jax.data.sources import DataSet
-from mgnet_jax.training import checkpoint
+from mgnet_jax.training import checkpoint, processes
+from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.files import replace_file
+from mgnet_jax.training.manifest import Manifest
+from mgnet_jax.training.progress import say
 
 CONFIG = "config.json"
 DATA = "data.json"
+RUN = "run.json"
 
 
 def saved_config(workdir: Path) -> ConfigDict | None:
     """The configuration of the run in workdir; None where there is no run.
 
+    What decides the result is as the newest checkpoint says; the rest is as in config.json.
+
     Raises:
-      ConfigError: its config.json is damaged.
+      ConfigError: there is no checkpoint, and config.json is damaged.
+      FormatError: the checkpoints are of another version.
     """
-    saved = workdir / CONFIG
+    saved, path = _newest(workdir), workdir / CONFIG
+    if saved is None:
+        try:
+            return from_json(path.read_text()) if path.exists() else None
+        except (ConfigError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}; give another --workdir") from None
+    config = from_json(json.dumps(saved.run["config"]))
     try:
-        return from_json(saved.read_text()) if saved.exists() else None
-    except ConfigError as error:
-        raise ConfigError(f"{saved}: {error}; give another --workdir") from None
+        written = from_json(path.read_text())
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        say(f"{path} cannot be used: the checkpoint of step {saved.step} has it too ({error})")
+        return config
+    if changed := differences(config, written):
+        say(f"{path} is not what the run was trained with: {'; '.join(changed)}. That is left out")
+    return resumed(config, written)
+
+
+def _newest(workdir: Path) -> Manifest | None:
+    """The manifest of the newest checkpoint; its files may be damaged."""
+    with Checkpoints(workdir) as checkpoints:
+        manifests = checkpoints.manifests()
+    return manifests[max(manifests)] if manifests else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,33 +65,48 @@ class Kept:
       info: facts; the scale is that of the run.
       class_names: in label order.
       decoder: of the photographs trained on, "fast" or "pillow"; "" of other sets.
+      train, test: fingerprints of the images.
     """
 
     info: Info
     class_names: tuple[str, ...]
     decoder: str = ""
+    train: str = ""
+    test: str = ""
+
+    def content(self) -> dict[str, Any]:
+        """It as the content of data.json."""
+        facts = {name: getattr(self, name) for name in ("decoder", "train", "test", "class_names")}
+        return json.loads(json.dumps(dataclasses.asdict(self.info) | facts))
 
 
 def saved_data(workdir: Path) -> Kept | None:
     """What the run in workdir knows of its data set; None without.
 
     Raises:
-      ConfigError: its data.json is damaged.
+      ConfigError: there is no checkpoint that says it, and its data.json is damaged.
+      FormatError: the checkpoints are of another version.
     """
-    saved = workdir / DATA
-    if not saved.exists():
-        return None
+    saved, path = _newest(workdir), workdir / DATA
     try:
-        content = json.loads(saved.read_text())
-        names, decoder = tuple(content.pop("class_names")), content.pop("decoder", "")
-        content |= {key: tuple(content[key]) for key in ("image_shape", "mean", "std")}
-        info = Info(**content)
-        _check(info, names)
-        return Kept(info, names, str(decoder))
+        if saved:
+            return _as_kept(saved.run["data"])
+        return _as_kept(json.loads(path.read_text())) if path.exists() else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{saved} cannot be read ({error}); remove it to look at the data set itself instead"
+            f"{path} cannot be read ({error}); remove it to look at the data set itself instead"
         ) from None
+
+
+def _as_kept(content: Mapping[str, Any]) -> Kept:
+    """Data.json's content as `Kept`; raises one of several errors if it is none."""
+    facts = dict(content)
+    names = tuple(facts.pop("class_names"))
+    words = {name: str(facts.pop(name, "")) for name in ("decoder", "train", "test")}
+    facts |= {key: tuple(facts[key]) for key in ("image_shape", "mean", "std")}
+    info = Info(**facts)
+    _check(info, names)
+    return Kept(info, names, **words)
 
 
 def _check(info: Info, names: tuple[str, ...]) -> None:
@@ -82,33 +125,81 @@ def _check(info: Info, names: tuple[str, ...]) -> None:
         raise ValueError(f"it has {len(names)} names of {info.num_classes} classes")
 
 
-def keep(
-    config: ConfigDict, data: DataSet, decoder: str, workdir: Path, write: bool = True
-) -> None:
-    """Writes what a run is into its folder: config.json and data.json; or only checks it.
+def begin(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> dict[str, Any]:
+    """Whose the checkpoints of a run are, see `Manifest.run`: made, or checked if it goes on.
 
-    data.json holds what using the network takes, so that this does not take the training images:
-    the names of the classes, the shape of an image, its scale, and the sizes of the data set.
+    Args:
+      config: of the run.
+      data: its data set.
+      decoder: of the photographs trained on.
+      workdir: folder of the run.
 
     Raises:
-      ConfigError: the run there was trained on a data set of other sizes or classes.
+      ConfigError: the run there was trained on other images.
+      CheckpointError: its checkpoints are of several runs.
     """
     mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
     info = dataclasses.replace(data.info, mean=tuple(mean), std=tuple(std))
-    saved = saved_data(workdir) if checkpoint.exist(workdir) else None
-    if saved and (saved.info, saved.class_names) != (info, data.class_names):
-        before, now = (dataclasses.asdict(x) for x in (saved.info, info))
-        changed = [f"{k} was {before[k]} and is now {now[k]}" for k in now if before[k] != now[k]]
+    prints = map(fingerprint, (data.train, data.test))
+    kept = Kept(info, data.class_names, decoder, *prints)
+    if not checkpoint.exist(workdir):
+        return {"id": os.urandom(8).hex(), "config": flatten(config), "data": kept.content()}
+    if (saved := saved_data(workdir)) and (changed := _changes(saved, kept)):
         raise ConfigError(
             f"{workdir} holds a run on another data set than is in config.data.dir="
-            f"{config.data.dir!r}: {'; '.join(changed) or 'its classes have other names'}. Give "
-            f"another --workdir, or the old data set."
+            f"{config.data.dir!r}: {'; '.join(changed)}. Give another --workdir, or the old data "
+            f"set."
         )
-    if not write:
+    return {"id": _run_id(workdir), "config": flatten(config), "data": kept.content()}
+
+
+def keep(run: Mapping[str, Any], workdir: Path) -> None:
+    """Writes what a run is into its folder, where it is not there: in three files of JSON.
+
+    data.json holds what using the network takes, so that this does not take the training images:
+    the names of the classes, the shape of an image, its scale, the sizes of the data set, and what
+    its images are known by.
+    """
+    if not processes.is_first():
         return
-    content = dataclasses.asdict(info) | {"decoder": decoder, "class_names": data.class_names}
-    replace_file(workdir / DATA, (json.dumps(content, indent=2) + "\n").encode())
-    replace_file(workdir / CONFIG, to_json(config).encode())
+    for name, content in ((RUN, {"id": run["id"]}), (DATA, run["data"]), (CONFIG, run["config"])):
+        path, text = workdir / name, (json.dumps(content, indent=2) + "\n").encode()
+        if not path.exists() or path.read_bytes() != text:
+            replace_file(path, text)
+
+
+def _changes(saved: Kept, now: Kept) -> list[str]:
+    """What differs between the data set that a run began with and that of now."""
+    before, after = dataclasses.asdict(saved.info), dataclasses.asdict(now.info)
+    changed = [f"{k} was {before[k]} and is now {after[k]}" for k in after if before[k] != after[k]]
+    if saved.class_names != now.class_names:
+        changed.append("its classes have other names")
+    others = [name for name in ("train", "test") if getattr(saved, name) != getattr(now, name)]
+    return changed or [f"its {name} images are others" for name in others]
+
+
+def _run_id(workdir: Path) -> str:
+    """The id of the run in workdir.
+
+    Raises:
+      CheckpointError: its checkpoints are of several runs, or of another one.
+    """
+    with Checkpoints(workdir) as checkpoints:
+        ids = {step: m.run["id"] for step, m in checkpoints.manifests().items()}
+    try:
+        own = json.loads((workdir / RUN).read_text())["id"]
+    except (OSError, KeyError, TypeError, ValueError):
+        own = ""  # lost; it is the checkpoints'
+    if {own or next(iter(ids.values()))} == set(ids.values()):
+        return next(iter(ids.values()))
+    foreign = [str(step) for step, other in ids.items() if other != own]
+    raise checkpoint.CheckpointError(
+        f"{workdir / checkpoint.FOLDER} has checkpoints of another run: {', '.join(foreign)}. Move "
+        f"them away, or give another --workdir"
+        if own
+        else f"{workdir / checkpoint.FOLDER} has checkpoints of several runs: {ids}, and {RUN} is "
+        f"lost; move those that are not of this run away"
+    )
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:

@@ -12,7 +12,8 @@ from commands import SMALL, command, newest_state, records
 
 from mgnet_jax.data import sources
 from mgnet_jax.models import ModelError
-from mgnet_jax.training import checkpoint, steps
+from mgnet_jax.training import steps
+from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
 
 
@@ -75,20 +76,20 @@ def test_a_broken_off_run_goes_on_to_the_same_result(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed within the second epoch, the same command ends with the same numbers."""
-    save = checkpoint.save
+    save = Checkpoints.save
 
     class Killed(BaseException):
         pass
 
-    def dying(checkpoints: Any, state: Any, *more: Any) -> None:
-        save(checkpoints, state, *more)
+    def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
+        save(checkpoints, state, facts)
         if int(state.step) == 30:
             raise Killed
 
-    monkeypatch.setattr(checkpoint, "save", dying)
+    monkeypatch.setattr(Checkpoints, "save", dying)
     with pytest.raises(Killed):
         command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10")
-    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(Checkpoints, "save", save)
     assert command(tmp_path, *SMALL, "--config.checkpoint.every_steps=10") == 0
     assert records(tmp_path) == records(uninterrupted)
     chex.assert_trees_all_equal(newest_state(tmp_path), newest_state(uninterrupted))
@@ -191,9 +192,8 @@ def test_a_signal_while_scoring_leaves_it_to_the_next_start(
     assert [r["kind"] for r in records(tmp_path)] == ["train"] * 2
     assert command(tmp_path, *SMALL, every) == 0
     assert records(tmp_path) == records(uninterrupted)
-    with checkpoint.open_checkpoints(tmp_path) as checkpoints:
-        last = checkpoint.find(checkpoints)
-        assert last is not None and checkpoint.notes(checkpoints, last)[0] is not None
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.find().score is not None
 
 
 def test_held_out_images_choose_the_best_epoch(
@@ -203,10 +203,10 @@ def test_held_out_images_choose_the_best_epoch(
     evals = [r for r in records(tmp_path) if r["kind"] == "eval"]
     assert all("validation_accuracy" in r and "test_accuracy" in r for r in evals)
     assert "best epoch, chosen on held-out images" in capsys.readouterr().out
-    with checkpoint.open_checkpoints(tmp_path, 2) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         best = max(evals, key=lambda r: (r["validation_accuracy"], r["step"]))
-        assert checkpoint.find(checkpoints, "best") == best["step"]
-        assert checkpoints.metrics(best["step"])["score"] == best["validation_accuracy"]
+        found = checkpoints.find("best")
+    assert (found.step, found.score) == (best["step"], best["validation_accuracy"])
 
 
 def test_all_options_together(tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from mgnet_jax.training.metrics import COLUMNS, LogError, MetricsWriter, Record, read_metrics
+from mgnet_jax.training.metrics import (
+    COLUMNS,
+    LogError,
+    MetricsWriter,
+    Record,
+    put_wrong_aside,
+    read_metrics,
+)
 
 FILES = ("metrics.jsonl", "metrics.csv")
 
@@ -31,7 +38,9 @@ def strict_json(line: str) -> Record:
 
 def run(workdir: Path, steps: int, *, start_step: int = 0) -> None:
     """Write what a run does in steps start_step+1 .. steps: train records, every 5 an eval too."""
-    with MetricsWriter(workdir, start_step=start_step) as metrics:
+    kept = [r for r in read_metrics(workdir) if start_step and r["step"] <= start_step]
+    history = "".join(json.dumps(record) + "\n" for record in kept)
+    with MetricsWriter(workdir, history=history) as metrics:
         if start_step == 0:
             metrics.write("eval", 0, 0.0, test_loss=2.3, test_accuracy=0.1)
         for step in range(start_step + 1, steps + 1):
@@ -51,7 +60,7 @@ def test_csv_holds_the_records_of_jsonl(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path) as metrics:
         metrics.write("train", 7, 0.7, **values)
         metrics.write("eval", 10, 1, test_loss=math.nan, validation_loss=-math.inf, test_accuracy=0)
-        records = metrics.history()
+        records = [json.loads(line) for line in metrics.history.splitlines()]
     assert records == [
         {"kind": "train", "step": 7, "epoch": 0.7, **{k: float(v) for k, v in values.items()}},
         {"kind": "eval", "step": 10, "epoch": 1.0}
@@ -101,14 +110,42 @@ def test_a_torn_last_line_is_dropped_wherever_it_was_cut(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "line", [b"{", b"7", b'{"kind": "train"}', b'{"kind": "x", "step": 1, "epoch": 1}', b"\xff"]
 )
-def test_a_damaged_line_is_an_error_and_nothing_is_lost(tmp_path: Path, line: bytes) -> None:
+def test_a_damaged_line_is_named_and_the_file_moved_aside(tmp_path: Path, line: bytes) -> None:
     run(tmp_path, 6)
+    history = contents(tmp_path)[0].decode()
     lines = contents(tmp_path)[0].splitlines(keepends=True)
     (tmp_path / FILES[0]).write_bytes(b"".join([*lines[:2], line + b"\n", *lines[3:]]))
-    before = contents(tmp_path)
+    damaged = contents(tmp_path)[0]
     with pytest.raises(LogError, match=r"metrics\.jsonl, line 3 "):
-        MetricsWriter(tmp_path, start_step=6)
-    assert contents(tmp_path) == before
+        read_metrics(tmp_path)
+    assert "record 3 is not the one that was saved; moved" in put_wrong_aside(tmp_path, history)
+    assert (tmp_path / "damaged" / FILES[0]).read_bytes() == damaged
+    assert "metrics.jsonl is missing" in put_wrong_aside(tmp_path, history)
+    with MetricsWriter(tmp_path, history=history) as metrics:
+        metrics.write("train", 7, 1.4, loss=1.0)
+    assert put_wrong_aside(tmp_path, history) == ""  # more is no harm
+    assert contents(tmp_path)[0].decode().startswith(history)
+
+
+def test_what_a_full_disk_refuses_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MetricsWriter(tmp_path) as metrics:
+        metrics.write("train", 1, 0.5, loss=1.0)
+        before = contents(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(metrics, "_open", [FullFile(), FullFile()])
+            metrics.write("train", 2, 1, loss=1.0)
+        assert isinstance(metrics.failure, OSError) and contents(tmp_path) == before
+        metrics.write("train", 3, 1.5, loss=1.0)
+        assert metrics.failure is None
+        assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
+        assert contents(tmp_path)[0].decode() == metrics.history
+
+
+class FullFile:
+    def write(self, text: bytes) -> int:
+        return 0
 
 
 def test_lines_reach_the_disk_as_they_are_written(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from photos import write_classes
 
 from mgnet_jax.data.sources import DataSet
 from mgnet_jax.tools.prepare import prepare
-from mgnet_jax.training import checkpoint, processes
+from mgnet_jax.training import processes
+from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.workdir import saved_config, saved_data
 
@@ -32,12 +33,11 @@ def newest(workdir: Path) -> tuple[int, Any]:
     """The step and the state of the newest checkpoint."""
     config, kept = saved_config(workdir), saved_data(workdir)
     assert config and kept
-    with jax.enable_x64(True), checkpoint.open_checkpoints(workdir) as checkpoints:
-        step = checkpoint.find(checkpoints)
-        assert step
+    with jax.enable_x64(True), Checkpoints(workdir) as checkpoints:
+        found = checkpoints.find()
         like = Job(config, DataSet(kept.info, None, None, ())).abstract_state
-        state = checkpoint.restore(checkpoints, step, like)
-        return step, jax.tree.map(np.asarray, state)
+        state = checkpoints.restore(found, like)
+        return found.step, jax.tree.map(np.asarray, state)
 
 
 def final(workdir: Path) -> dict[str, Any]:

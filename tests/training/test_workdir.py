@@ -9,13 +9,13 @@ import pytest
 from mgnet_jax.config import ConfigError, default
 from mgnet_jax.data import sources
 from mgnet_jax.training.loop import with_decoder
-from mgnet_jax.training.workdir import keep, saved_config, saved_data
+from mgnet_jax.training.workdir import begin, keep, saved_config, saved_data
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     data = sources.load("digits")
-    keep(default(), data, "pillow", tmp_path)
+    keep(begin(default(), data, "pillow", tmp_path), tmp_path)
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     return tmp_path
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config.key import ConfigError, Key, at_least
+from mgnet_jax.config.key import ConfigError, Key, at_least, choice, within
 from mgnet_jax.data.info import Info
 
 KEYS = {
@@ -12,6 +12,17 @@ KEYS = {
     "eval.every_epochs": at_least(1, 1, "epochs between scores; the last is always scored"),
     "checkpoint.every_steps": at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
     "checkpoint.keep": at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
+    "checkpoint.background": choice(
+        "auto",
+        ("auto", "on", "off"),
+        "saving while training goes on, with a second copy of the state; auto: if that is large",
+    ),
+    "checkpoint.retry_minutes": within(
+        0, 10_000, 10.0, "minutes in which saving is tried again, as on a full disk, before the end"
+    ),
+    "supervise.stall_minutes": within(
+        0, 100_000, 30.0, "without progress, after which a run ends with exit code 75; 0: never"
+    ),
     "log.every_steps": at_least(1, 50, "steps of one record of the metrics"),
     "log.measures": Key("", "what is measured besides, as in 'top5,grad_norm'"),
     "log.tensorboard": Key(False, "also write TensorBoard events; needs tensorboardX"),

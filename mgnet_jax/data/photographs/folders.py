@@ -54,6 +54,11 @@ class Files:
         """Returns the path of a file."""
         return os.path.join(self.root, self.names[index])
 
+    def traits(self) -> Iterator[bytes]:
+        """Gives the name and label of every photograph: one may be mended while a run waits."""
+        for name, label in zip(self.names, self.labels, strict=True):
+            yield f"{label} {name}\n".encode(errors="surrogateescape")
+
     def raw(self, index: int) -> bytes:
         """Returns the content of a file.
 

@@ -8,7 +8,7 @@ import re
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,13 @@ class Records:
             return self._read(index)["file_name"].bytes_list.value[0].decode(errors="replace")
         except (DataError, IndexError):
             return self._where(index)
+
+    def traits(self) -> Iterator[bytes]:
+        """Gives the name of every shard, its records and bytes, and the labels."""
+        for file, length in zip(self._files, self._lengths, strict=True):
+            yield f"{file.name} {length} {file.stat().st_size}\n".encode()
+        if self.labels is not None:
+            yield self.labels.tobytes()
 
     def _place(self, index: int) -> tuple[int, int]:
         """Returns the shard of a record, and its place there."""
