@@ -10,7 +10,8 @@
 #
 # SIGTERM (or SIGHUP) and SIGINT go on to all processes. When one fails, the others have GRACE
 # seconds (default: 60) to end by themselves; then they get SIGTERM, and after GRACE more SIGKILL.
-# Exit code: that of the first that failed; 143 or 130 when they were stopped; 2 for a mistake.
+# Exit code: that of the first that failed (128 + N: by signal N); 143 or 130 when they were
+# stopped; 2 for a mistake.
 set -euo pipefail
 
 mistake() {
@@ -18,6 +19,12 @@ mistake() {
   exit 2
 }
 
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+    exit
+    ;;
+esac
 dry=
 if [ "${1:-}" = --dry-run ]; then
   dry=1
@@ -44,6 +51,7 @@ if [ "${JAX_PLATFORMS:-}" != cpu ]; then
   if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
     IFS=, read -ra visible <<< "$CUDA_VISIBLE_DEVICES"
     gpus=${#visible[@]}
+    [[ ${visible[0]:-} != -* ]] || gpus=0 # -1: none
   elif command -v nvidia-smi > /dev/null; then
     gpus=$({ nvidia-smi --list-gpus || true; } | grep -c '^GPU ' || true)
   fi
@@ -113,7 +121,7 @@ while ((${#codes[@]} < ${#pids[@]})); do
   for i in "${!pids[@]}"; do
     if [ -n "${codes[i]:-}" ] || kill -0 "${pids[i]}" 2> /dev/null; then continue; fi
     code=0
-    wait "${pids[i]}" || code=$?
+    wait "${pids[i]}" 2> /dev/null || code=$?
     codes[i]=$code
     case $code in
       0) ;;

@@ -40,6 +40,10 @@ lines=50
 spot=
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   case $1 in
+    -h | --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+      exit
+      ;;
     --dry-run) dry=1 ;;
     --name=*) name=${1#*=} ;;
     --zone=*) zone=${1#*=} ;;
@@ -75,6 +79,14 @@ if [ "$action" = create ]; then
 fi
 if [ "$action" = run ]; then
   [ $# -gt 0 ] || mistake "flags of mgnet_jax.main are missing: run ... -- --config=..."
+  workdir=
+  for flag in "$@"; do
+    case $flag in
+      --workdir=?* | -workdir=?*) workdir=$flag ;;
+      --distributed* | -distributed*) mistake "$flag: leave it out, TPUs know each other" ;;
+    esac
+  done
+  [ -n "$workdir" ] || mistake "--workdir is missing: a folder that all workers see, as of NFS"
 else
   [ $# = 0 ] || mistake "'$1': only the action run takes flags of mgnet_jax.main"
 fi

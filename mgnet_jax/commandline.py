@@ -222,6 +222,7 @@ def run(argv: list[str], started: float) -> int:
             )
         elif processes.several():
             traceback.print_exc()
+            processes.failed(f"{type(error).__name__}: {error}")
         else:
             raise
         code = 1
@@ -254,7 +255,8 @@ def run_alone(argv: list[str], started: float) -> int:
     else:
         return 0
     if processes.several() and code <= 128:
-        text = f"process {jax.process_index()}: {text.strip()}"
+        processes.failed(text.strip().removeprefix("error: "))
+        text = f"process {processes.index()}: {text.strip()}"
     if code <= 128 or processes.is_first():
         say(text, stream=sys.stderr)
     return code

@@ -15,19 +15,30 @@ ALONE = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
 
 
 class Processes:
-    """A command in `count` processes; what they write is in workdir/../NAME.INDEX.{out,err}."""
+    """A command in `count` processes; what they write is in workdir/../NAME.INDEX.{out,err}.
 
-    def __init__(self, count: int, workdir: Path, *arguments: str, timeout: float = 60) -> None:
+    `second` has further arguments of process 1, in which {address} is that of process 0.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        workdir: Path,
+        *arguments: str,
+        timeout: float = 60,
+        second: tuple[str, ...] = (),
+    ) -> None:
         address = f"localhost:{pick_unused_port()}"
         self.logs = [workdir.with_name(f"{workdir.name}.{i}") for i in range(count)]
         self.all = []
         for i, log in enumerate(self.logs):
             flags = [f"--distributed={address},{count},{i}", f"--hang_timeout={timeout:g}"]
+            flags += [flag.format(address=address) for flag in second if i == 1]
             command = [sys.executable, "-m", "mgnet_jax.main", f"--workdir={workdir}"]
             with log.with_suffix(f".{i}.out").open("w") as out, self.err(i).open("w") as err:
                 self.all.append(
                     subprocess.Popen(
-                        [*command, "--jit_cache=", *flags, *arguments],
+                        [*command, "--jit_cache=", *arguments, *flags],
                         env=os.environ | ALONE,
                         stdout=out,
                         stderr=err,

@@ -19,7 +19,7 @@ def run(command: Command) -> None:
     from mgnet_jax.training.evaluate import evaluate
     from mgnet_jax.training.workdir import require_checkpoints, saved_data
 
-    join(command)
+    join(command, NAME)
     require_checkpoints(command.workdir)
     config = choose_config(command)
     kept = saved_data(command.workdir)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mgnet_jax.tools.tool import Command, Flag, begin
 
 if TYPE_CHECKING:
+    from mgnet_jax.training.accelerators import Accelerator
     from mgnet_jax.training.plan import Plan
 
 NAME = "plan"
@@ -23,7 +24,7 @@ FLAGS: tuple[Flag, ...] = (
 
 ASSUMED = (
     "seconds and hours rest on the utilisation, which is assumed and has to hold what is not "
-    "counted\n(batch norm, reading memory): none of it was measured"
+    "counted\n(batch norm, reading memory; narrow networks reach less): none of it was measured"
 )
 
 
@@ -64,7 +65,7 @@ def run(command: Command) -> None:
         plan = make_plan(config, model, info, costs, kind, count, utilisation, pace)
         rows.append(row(plan))
     say(f"{kind.name} at {utilisation:g} of {plan.speed / utilisation / 1e12:,.4g} TFLOP/s\n")
-    say(f"{table(rows)}\n\n{ASSUMED}")
+    say(f"{table(rows)}\n\n{ASSUMED}\n{joined(kind)}")
 
 
 def row(plan: "Plan") -> dict[str, object]:
@@ -137,14 +138,19 @@ def lines(plan: "Plan", utilisation: float) -> list[dict[str, object]]:
     return [{"": name, "value": value, "from": source} for name, value, source in cells]
 
 
+def joined(kind: "Accelerator") -> str:
+    """How many devices the links join."""
+    return (
+        f"the links join {kind.joined:,} devices; between more of them the network is slower than "
+        f"that, and exchanging takes longer"
+    )
+
+
 def notes(plan: "Plan") -> str:
     """What to change, and what the figures leave out."""
     said = [ASSUMED]
     if plan.devices > plan.kind.joined:
-        said.append(
-            f"the links join {plan.kind.joined} devices; between more of them the network is "
-            f"slower than that, and exchanging takes longer"
-        )
+        said.append(joined(plan.kind))
     if plan.fits:
         return "\n".join(said)
     sharded = " set config.train.sharding='sharded'," if plan.devices > 1 else ""

@@ -86,11 +86,18 @@ class Begun(NamedTuple):
     costs: "Costs"
 
 
-def join(command: Command) -> None:
-    """Joins the other processes, if there are any, see `training.processes.begin`."""
+def join(command: Command, mode: str) -> None:
+    """Joins the other processes, if there are any, which must do the same.
+
+    See `training.processes.begin` and `compare` for its errors.
+    """
+    from mgnet_jax.config import flatten
     from mgnet_jax.training import processes
 
     processes.begin(command.flags["distributed"], command.flags["hang_timeout"])
+    config = {f"config.{name}": value for name, value in flatten(command.config).items()}
+    flags = {f"--{name}": value for name, value in command.flags.items() if name != "distributed"}
+    processes.compare({"--mode": mode} | flags | config)
 
 
 def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> Begun:

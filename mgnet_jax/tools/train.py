@@ -17,7 +17,7 @@ def run(command: Command) -> None:
 
     from mgnet_jax.training.loop import train
 
-    join(command)
+    join(command, NAME)
     make_data(command.config)
     begin(command.config, jax.device_count())
     train(command.config, command.workdir, command.started)

@@ -62,9 +62,9 @@ def find(name: str) -> Accelerator:
     Raises:
       ConfigError: there is no such kind; the message lists those that there are.
     """
-    if name not in KINDS:
+    if name.lower() not in KINDS:
         raise ConfigError(f"--kind={name} is not known; there are {', '.join(KINDS)}")
-    return KINDS[name]
+    return KINDS[name.lower()]
 
 
 def peak(kind: Accelerator, dtype: str) -> float:

@@ -5,14 +5,16 @@ speaks on stdout and writes files; checkpoints are saved by all. A process that 
 the others within a bound, since they would wait for it for ever.
 """
 
+import contextlib
 import faulthandler
 import itertools
+import json
 import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,72 +22,13 @@ import jax
 from jax._src import distributed as _distributed  # the barrier has no public name
 
 from mgnet_jax.training import watch
-
-OURS = ("MGNET_COORDINATOR", "MGNET_PROCESSES", "MGNET_PROCESS")
-"""Variables of our own launch scripts: HOST:PORT, how many processes, and which this one is."""
+from mgnet_jax.training.launch import LaunchError, find
 
 
 class ProcessError(RuntimeError):
     """The processes cannot work together; the message says why."""
 
     exit_code = 1
-
-
-class LaunchError(ValueError):
-    """What says how many processes there are makes no sense."""
-
-    exit_code = 2
-
-
-def find(how: str, environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """The arguments of jax.distributed.initialize; {} if it finds them, None for one process.
-
-    Args:
-      how: "auto", "off" or "HOST:PORT,COUNT,INDEX".
-      environment: as os.environ.
-
-    Raises:
-      LaunchError: it is none of these, or a variable is missing or makes no sense.
-    """
-    if how == "off":
-        return None
-    if how != "auto":
-        return _address(how.split(","), f"--distributed={how}")
-    given = [name for name in OURS if environment.get(name)]
-    if given:
-        if missing := [name for name in OURS if name not in given]:
-            raise LaunchError(f"{', '.join(given)} is set, and {', '.join(missing)} is missing")
-        return _address([environment[name] for name in OURS], ", ".join(OURS))
-    slurm = "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"
-    if all(name in environment for name in slurm):
-        return {} if environment.get("SLURM_NTASKS", "1") != "1" else None
-    if environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1":
-        return {}
-    hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES", "")
-    if "," in hosts or environment.get("MEGASCALE_NUM_SLICES", "1") != "1":
-        return {}
-    chips = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
-    on_tpu_vm = chips and not hosts and find_spec("libtpu") is not None
-    return {} if on_tpu_vm and "cpu" not in environment.get("JAX_PLATFORMS", "") else None
-
-
-def _address(parts: list[str], what: str) -> dict[str, Any] | None:
-    """HOST:PORT, COUNT and INDEX as arguments; None if they say that there is one process."""
-    number = re.compile(r"\d{1,6}")
-    if (
-        len(parts) != 3
-        or not re.fullmatch(r".+:\d{1,5}", parts[0])
-        or not all(number.fullmatch(part) for part in parts[1:])
-        or int(parts[2]) >= int(parts[1])
-    ):
-        raise LaunchError(
-            f"{what} must be HOST:PORT, COUNT and INDEX, as in 10.0.0.1:1234,4,0: the address of "
-            f"process 0, how many there are, and which this one is, from 0; it is {parts}"
-        )
-    count, index = map(int, parts[1:])
-    if count == 1:
-        return None
-    return {"coordinator_address": parts[0], "num_processes": count, "process_id": index}
 
 
 def begin(how: str, hang_timeout: float) -> None:
@@ -99,8 +42,8 @@ def begin(how: str, hang_timeout: float) -> None:
       LaunchError: see `find`.
       ProcessError: they do not come.
     """
-    if hang_timeout <= 0:
-        raise LaunchError(f"--hang_timeout={hang_timeout:g} must be more than 0 seconds")
+    if not 0 < hang_timeout < 1e6:
+        raise LaunchError(f"--hang_timeout={hang_timeout:g} must be more than 0 seconds, and < 1e6")
     arguments = find(how, os.environ)
     if arguments is None:
         return
@@ -117,7 +60,10 @@ def begin(how: str, hang_timeout: float) -> None:
             shutdown_timeout_seconds=max(10, round(hang_timeout)),
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise ProcessError(f"the processes do not find each other: {error}") from error
+        where = arguments.get("coordinator_address", "the address of process 0")
+        raise ProcessError(
+            f"the processes do not find each other: {error} (in process 0: is {where} taken?)"
+        ) from error
     finally:
         timer.cancel()
     faulthandler.enable()
@@ -127,9 +73,10 @@ def begin(how: str, hang_timeout: float) -> None:
     watch.begin(
         hang_timeout,
         1,
-        f"process {jax.process_index()}: nothing went on for {{seconds:g}} s (--hang_timeout): "
+        f"process {index()}: nothing went on for {{seconds:g}} s (--hang_timeout): "
         f"another process is dead or hangs, or a part of the work takes longer than that. The same "
         f"command goes on from the newest checkpoint.",
+        over=_failure,
     )
 
 
@@ -141,9 +88,8 @@ def _not_joined(arguments: Mapping[str, Any], seconds: float) -> None:
             **arguments
         )
     text = f"error: {which}: the others did not come within {seconds:g} s (--hang_timeout): start "
-    os.write(
-        2, f"{text}all of them with one address that they can reach, on a free port\n".encode()
-    )
+    advice = "all of them with one address that they can reach, on a free port, one COUNT, and "
+    os.write(2, f"{text}{advice}each with an INDEX of its own\n".encode())
     os._exit(1)
 
 
@@ -153,12 +99,12 @@ def _client() -> Any:
 
 def several() -> bool:
     """Whether there are other processes."""
-    return _client() is not None and jax.process_count() > 1
+    return _client() is not None and _distributed.global_state.num_processes > 1
 
 
 def is_first() -> bool:
     """Whether this is the process that speaks and writes."""
-    return not several() or jax.process_index() == 0
+    return not several() or index() == 0
 
 
 def wait(name: str) -> None:
@@ -171,6 +117,42 @@ def wait(name: str) -> None:
 def _patience() -> int:
     """Milliseconds to wait for others: the watch comes first."""
     return round(2000 * watch.running()) or 600_000
+
+
+def compare(facts: Mapping[str, object]) -> None:
+    """Raises LaunchError, in all processes, if they were not started alike.
+
+    To be asked before the devices are: with another number of processes nobody would find them.
+
+    Args:
+      facts: what they were started with, by name.
+    """
+    if not several():
+        return
+    count = _distributed.global_state.num_processes
+    ours = {"the number of processes": repr(count)} | {k: repr(v) for k, v in facts.items()}
+    _client().key_value_set(f"mgnet_facts_{index()}", json.dumps(ours))
+    others = range(1, count if is_first() else 0)
+    verdict = from_first(lambda: next(filter(None, (_differs(i, ours) for i in others)), ""))
+    if verdict:
+        raise LaunchError(verdict)
+
+
+def _differs(index: int, first: Mapping[str, str]) -> str:
+    """What another process was started with that process 0 was not."""
+    theirs = json.loads(_client().blocking_key_value_get(f"mgnet_facts_{index}", _patience()))
+    for name in {**first, **theirs}:
+        if first.get(name) != theirs.get(name):
+            return (
+                f"{name} is {first.get(name)} in process 0 and {theirs.get(name)} in process "
+                f"{index}: give all the same"
+            )
+    return ""
+
+
+def index() -> int:
+    """Which process this is, from 0; devices are not asked for."""
+    return _distributed.global_state.process_id or 0
 
 
 _answers = itertools.count()
@@ -191,23 +173,22 @@ def check_shared(workdir: Path) -> None:
     """Raises ProcessError if the processes do not see the same folder."""
     if not several():
         return
-    if is_first():
-        workdir.mkdir(parents=True, exist_ok=True)
-        token = os.urandom(8).hex()
-        (workdir / ".processes").write_text(token)
-        _client().key_value_set("mgnet_workdir", token)
-    wait("workdir is there")
-    token = _client().blocking_key_value_get("mgnet_workdir", 60_000)
     seen = workdir / ".processes"
+
+    def write() -> str:
+        workdir.mkdir(parents=True, exist_ok=True)
+        seen.write_text(token := os.urandom(8).hex())
+        return token
+
+    token = from_first(write)
     same = seen.exists() and seen.read_text() == token
     wait("workdir is seen")
     if is_first():
-        seen.unlink(missing_ok=True)
+        seen.unlink()
     if not same:
         raise ProcessError(
-            f"--workdir={workdir} is not one folder for all processes: process "
-            f"{jax.process_index()} does not see what process 0 wrote there; give a folder on a "
-            f"file system that all share"
+            f"--workdir={workdir} is not one folder for all processes: process {index()} does not "
+            f"see what process 0 wrote there; give a folder on a file system that all share"
         )
 
 
@@ -219,9 +200,42 @@ def end(code: int) -> None:
         watch.end()
         jax.distributed.shutdown()
         return
+    failed(f"exit code {code}")
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # the others are not waited for, nor is a call that never ends
+    _tell(f"mgnet_ended/{index()}", "")
+    until, all_others = time.monotonic() + 3 * watch.GRACE, _distributed.global_state.num_processes
+    while is_first() and len(_told("mgnet_ended/")) < all_others and time.monotonic() < until:
+        time.sleep(0.2)  # they learn of it from here
+    os._exit(code)  # a call that never ends is not waited for
+
+
+def failed(text: str) -> None:
+    """Tells the others why this process ends; the first reason is told."""
+    _tell(f"mgnet_failed/{index()}", text)
+
+
+def _tell(name: str, text: str) -> None:
+    """Tells all processes something, once; nothing is done if they are gone."""
+    with contextlib.suppress(Exception):  # of the connection, of any kind
+        _client().key_value_set(name, text)
+
+
+def _told(folder: str) -> list[tuple[str, str]]:
+    """What processes have told under names that begin so."""
+    with contextlib.suppress(Exception):
+        return _client().key_value_dir_get(folder)
+    return []
+
+
+def _failure() -> str:
+    """Why there is nothing to go on with, if another process has failed."""
+    own = f"mgnet_failed/{index()}"
+    others = [(name, text) for name, text in _told("mgnet_failed/") if name != own]
+    if not others:
+        return ""
+    name, text = others[0]
+    return f"process {index()} ends since process {name.rpartition('/')[2]} did: {text}"
 
 
 def lost_others(error: BaseException) -> bool:

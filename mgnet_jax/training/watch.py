@@ -8,17 +8,23 @@ import faulthandler
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 STALLED = 75
 """Exit code of a run that stalled: EX_TEMPFAIL, the same command goes on."""
 
 
+GRACE = 5.0
+
+
 class _Watch:
     """A thread that looks at the time of the last progress."""
 
-    def __init__(self, seconds: float, code: int, text: str, log: Path | None):
-        self.seconds, self.code, self.text, self.log = seconds, code, text, log
+    def __init__(
+        self, seconds: float, code: int, text: str, log: Path | None, over: Callable[[], str]
+    ):
+        self.seconds, self.code, self.text, self.log, self.over = seconds, code, text, log, over
         self.last, self.longest, self.ended = time.monotonic(), 0.0, threading.Event()
         self.adapts = log is not None
         threading.Thread(target=self._look, name="watch", daemon=True).start()
@@ -39,6 +45,9 @@ class _Watch:
                 faulthandler.dump_traceback_later(self.seconds + 4 * pause, exit=True)
             if now - self.last > self.limit:
                 self._give_up()
+            if (text := self.over()) and not self.ended.wait(GRACE):
+                os.write(2, f"\nerror: {text}\n".encode())
+                os._exit(self.code)
         faulthandler.cancel_dump_traceback_later()
 
     def _give_up(self) -> None:
@@ -54,7 +63,13 @@ class _Watch:
 _current: _Watch | None = None
 
 
-def begin(seconds: float, code: int, text: str, log: Path | None = None) -> None:
+def begin(
+    seconds: float,
+    code: int,
+    text: str,
+    log: Path | None = None,
+    over: Callable[[], str] = lambda: "",
+) -> None:
     """Starts watching.
 
     Args:
@@ -63,10 +78,12 @@ def begin(seconds: float, code: int, text: str, log: Path | None = None) -> None
       text: what is said before; {seconds} in it is the time.
       log: a file for the stacks of all threads, which stderr gets too; with one, the seconds are at
         least 20 times what progress has taken so far, so that what is slow is not taken for a hang.
+      over: why there is nothing to go on with, if that is so: the process then ends too, unless it
+        does so by itself within `GRACE` seconds.
     """
     global _current
     end()
-    _current = _Watch(seconds, code, text, log)
+    _current = _Watch(seconds, code, text, log, over)
 
 
 def running() -> float:

@@ -69,7 +69,9 @@ def test_a_run_lives_on_and_is_shown_and_stopped(ready: Machine) -> None:
 
 def test_who_holds_the_chips_is_shown_and_nothing_is_started(ready: Machine) -> None:
     held = "python 12345 root mem CHR /dev/accel0"
-    code, out, err = ready.run("tpu_vm.sh", "run", *WHERE, "--", "--config=x", HOLDERS=held)
+    code, out, err = ready.run(
+        "tpu_vm.sh", "run", *WHERE, "--", "--config=x", "--workdir=w", HOLDERS=held
+    )
     assert (code, out) == (1, "")
     assert err == f"worker-0: the chips are held by\n{held}\n"
     assert ready.calls("of-venv") == []
@@ -92,7 +94,7 @@ def test_a_request_that_waits_has_no_workers_to_ask(worker: Machine) -> None:
 
 
 def test_before_setup_nothing_runs(worker: Machine) -> None:
-    code, _, err = worker.run("tpu_vm.sh", "run", *WHERE, "--", "--config=x")
+    code, _, err = worker.run("tpu_vm.sh", "run", *WHERE, "--", "--config=x", "--workdir=w")
     assert (code, err) == (1, "worker-0: use setup first\n")
     assert len(worker.calls("gcloud")) == 1
 
@@ -140,6 +142,8 @@ def test_variables_stand_for_options(machine: Machine) -> None:
         (("logs", *WHERE, "--lines=all"), "--lines='all' is no number of lines"),
         (("run", *WHERE), "flags of mgnet_jax.main are missing"),
         (("run", *WHERE, "--config=x"), "--config=x is no option of this script"),
+        (("run", *WHERE, "--", "--config=x"), "--workdir is missing"),
+        (("run", *WHERE, "--", "--workdir=w", "--distributed=a:1,2,0"), "leave it out"),
         (("stop", *WHERE, "--", "--config=x"), "'--config=x': only the action run takes flags"),
     ],
 )

@@ -13,7 +13,7 @@ from photos import write_classes
 
 from mgnet_jax.data.sources import DataSet
 from mgnet_jax.tools.prepare import prepare
-from mgnet_jax.training import processes
+from mgnet_jax.training import launch
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.workdir import saved_config, saved_data
@@ -98,7 +98,7 @@ from jax.experimental import multihost_utils
 from mgnet_jax.commandline import make_command, parse_arguments
 from mgnet_jax.config import validate
 from mgnet_jax.data.sets import load
-from mgnet_jax.training import processes
+from mgnet_jax.training import launch
 from mgnet_jax.training.job import Job
 
 out, where, *flags = sys.argv[1:]
@@ -149,6 +149,33 @@ def test_a_process_whose_others_do_not_come_says_so(tmp_path: Path) -> None:
     run.all[1].kill()
     assert run.codes(30)[0] == 1
     assert "the others did not come within 4 s" in run.said(0)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--config.optim.learning_rate=0.05", "config.optim.learning_rate is 0.1 in process 0"),
+        ("--mode=eval", "--mode is 'train' in process 0 and 'eval' in process 1"),
+        ("--distributed=", "the number of processes is 2 in process 0 and 3 in process 1"),
+    ],
+)
+def test_processes_that_are_not_started_alike_are_told_so(
+    flag: str, said: str, tmp_path: Path
+) -> None:
+    flag = flag + "{address},3,1" * flag.endswith("=")
+    run = Processes(2, tmp_path / "run", *DIGITS, second=(flag,))
+    assert run.codes(60) == [2, 2], run.said(0) + run.said(1)
+    assert all(said in run.said(i) for i in range(2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_learns_why_another_has_ended(tmp_path: Path) -> None:
+    """One does not see the folder; the other one does not wait for the timeout."""
+    elsewhere = f"--workdir={tmp_path / 'elsewhere'}"
+    run = Processes(2, tmp_path / "run", *DIGITS, second=(elsewhere,), timeout=100)
+    assert run.codes(60) == [1, 1], run.said(0) + run.said(1)
+    assert "is not one folder for all processes" in run.said(1)
+    assert "process 0 ends since process 1 did: --workdir=" in run.said(0)
 
 
 def photographs(folder: Path) -> tuple[str, ...]:
@@ -279,12 +306,12 @@ GIVEN = {"coordinator_address": "a:1", "num_processes": 4, "process_id": 3}
     ],
 )
 def test_what_the_environment_shows(how: str, environment: Any, found: Any) -> None:
-    assert processes.find(how, environment) == found
+    assert launch.find(how, environment) == found
 
 
 @pytest.mark.parametrize("how", ["a:1,4", "a,4,0", "a:1,4,4", "a:1,x,0", "a:1,2,-1", "yes"])
 def test_what_makes_no_sense_is_named(how: str) -> None:
-    with pytest.raises(processes.LaunchError, match="HOST:PORT"):
-        processes.find(how, {})
-    with pytest.raises(processes.LaunchError, match="MGNET_PROCESS is missing"):
-        processes.find("auto", {k: v for k, v in OURS.items() if k != "MGNET_PROCESS"})
+    with pytest.raises(launch.LaunchError, match="HOST:PORT"):
+        launch.find(how, {})
+    with pytest.raises(launch.LaunchError, match="MGNET_PROCESS is missing"):
+        launch.find("auto", {k: v for k, v in OURS.items() if k != "MGNET_PROCESS"})
