@@ -276,6 +276,27 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "tools/test_train.py",
     ),
     (
+        "a step that is not finite is taken",
+        "training/steps.py",
+        "return jnp.where(finite, new, old) if",
+        "return jnp.where(True, new, old) if",
+        "training/test_nonfinite.py",
+    ),
+    (
+        "going back draws the same random numbers",
+        "training/job.py",
+        "jax.random.fold_in(key, times) if times else key",
+        "key",
+        "training/test_nonfinite.py",
+    ),
+    (
+        "a run that went back forgets it",
+        "training/loop.py",
+        'self.saver.run["rollbacks"] = times',
+        "pass",
+        "training/test_nonfinite.py",
+    ),
+    (
         "the worst is kept",
         "training/checkpoint.py",
         "return max(scores)[1]",
@@ -334,8 +355,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "another configuration goes on",
         "training/workdir.py",
-        "if saved and (changed",
-        "if False and (changed",
+        "if not saved or not (changed",
+        "if True or not (changed",
         "tools/test_train.py",
     ),
     (

@@ -10,10 +10,11 @@ from mgnet_jax.config.presets import from_preset
 from mgnet_jax.config.sections.model import make_model, model_options
 from mgnet_jax.config.sections.train import check_last_batch
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
-from mgnet_jax.config.text import RESUMABLE, differences, from_json, resumed, to_text
+from mgnet_jax.config.text import CHANGEABLE, RESUMABLE, differences, from_json, resumed, to_text
 from mgnet_jax.config.validate import validate, wrong_value
 
 __all__ = [
+    "CHANGEABLE",
     "KEYS",
     "RESUMABLE",
     "ConfigError",

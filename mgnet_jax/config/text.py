@@ -14,6 +14,10 @@ RESUMABLE = (
 """Keys (or beginnings of keys) that a continued run may change: its result stays the same."""
 
 
+CHANGEABLE = ("optim.", "train.on_nonfinite", "train.most_", "train.label_smoothing")
+"""Keys (or beginnings of keys) that a run may go on with other values of, if that is asked for."""
+
+
 def to_text(config: ConfigDict) -> str:
     """The configuration, one `key = value  # meaning` a line, for people."""
     flat = flatten(config)
@@ -45,13 +49,19 @@ def from_json(text: str) -> ConfigDict:
     return config
 
 
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """What changes the result between a saved configuration and this one, a line a key."""
+def differences(old: ConfigDict, new: ConfigDict, but: tuple[str, ...] = RESUMABLE) -> list[str]:
+    """What changes the result between a saved configuration and this one, a line a key.
+
+    Args:
+      old: the saved one.
+      new: this one.
+      but: keys, or beginnings of keys, that are not looked at.
+    """
     before, now = flatten(old), flatten(new)
     return [
         f"config.{name} was {before[name]!r} and is now {now[name]!r}"
         for name in KEYS
-        if before[name] != now[name] and not name.startswith(RESUMABLE)
+        if before[name] != now[name] and not name.startswith(but)
     ]
 
 

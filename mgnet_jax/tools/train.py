@@ -4,11 +4,14 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.tools.tool import PROCESSES, Command, begin, join
+from mgnet_jax.tools.tool import PROCESSES, Command, Flag, begin, join
 
 NAME = "train"
 HELP = "train (or go on with) a run"
-FLAGS = PROCESSES
+FLAGS: tuple[Flag, ...] = (
+    Flag("resume_with", False, "go on with a run with other values of config.optim and the like"),
+    *PROCESSES,
+)
 
 
 def run(command: Command) -> None:
@@ -20,7 +23,8 @@ def run(command: Command) -> None:
     join(command, NAME)
     make_data(command.config)
     begin(command.config, jax.device_count())
-    train(command.config, command.workdir, command.started)
+    resume_with = command.flags["resume_with"]
+    train(command.config, command.workdir, command.started, resume_with)
 
 
 def make_data(config: ConfigDict) -> None:

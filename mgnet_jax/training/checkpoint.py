@@ -214,6 +214,10 @@ class Checkpoints(contextlib.ExitStack):
         if pending:
             pending.result()
 
+    def forget(self) -> None:
+        """Has steps that come again saved anew."""
+        self._done.clear()
+
     def poll(self) -> None:
         """Raises SaveError if a save in the background has failed."""
         if self._pending and self._pending.done():

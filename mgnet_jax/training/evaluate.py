@@ -1,6 +1,7 @@
 """Scoring a checkpoint of a run on the full test set."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -11,6 +12,7 @@ from mgnet_jax.data.sets import load, load_test
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.progress import say, table
+from mgnet_jax.training.report import TrainError
 from mgnet_jax.training.results import as_row
 from mgnet_jax.training.workdir import Kept, check_workdir, require_checkpoints
 
@@ -67,4 +69,6 @@ def evaluate(
         f"{job.model.spec} on {len(job.data.test):,} test images\n"
     )
     say(table([as_row(scores)]))
+    if not all(map(math.isfinite, scores.values())):
+        raise TrainError(f"a score of checkpoint {saved.step} is not finite: it cannot be used")
     return scores

@@ -35,6 +35,7 @@ class Job:
       steps_per_epoch, total_steps: optimiser steps.
       train_size: images trained on, those held out left out.
       batches: how they make batches.
+      skips: whether steps that are not finite are left out.
 
     Raises:
       ConfigError: there are fewer images than the configuration needs, or no such measure.
@@ -63,18 +64,26 @@ class Job:
         schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, schedule)
         self._schedule = schedule
-        self.measures = measures.chosen(config.log.measures)
-        self.init_rng, self.step_rng = jax.random.split(jax.random.key(config.seed))
+        watched = ",grad_norm" if config.train.on_nonfinite != "stop" else ""
+        self.measures = measures.chosen(config.log.measures + watched)
+        self.skips = config.train.on_nonfinite == "skip"
+        self.init_rng, self._step_rng = jax.random.split(jax.random.key(config.seed))
+        self.step_rng = self._step_rng
         mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
         self.scale: Any = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
 
     def _create_state(self, rng: jax.Array) -> TrainState:
         shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0
-        return create_state(self.model, self.optimizer, rng, shape, ema)
+        return create_state(self.model, self.optimizer, rng, shape, ema, self.skips)
 
     def initial_state(self) -> TrainState:
         """The state at step 0, on the mesh."""
         return jax.jit(self._create_state, out_shardings=self.state_sharding)(self.init_rng)
+
+    def draw_anew(self, times: int) -> None:
+        """Takes other random numbers in the steps, those after going back so many times."""
+        key = self._step_rng
+        self.step_rng = jax.random.fold_in(key, times) if times else key
 
     @cached_property
     def learning_rates(self) -> np.ndarray:
@@ -105,7 +114,7 @@ class Job:
     @cached_property
     def _no_metrics(self) -> Metrics:
         """On the host."""
-        return jax.tree.map(np.asarray, Metrics.zero(self.measures))
+        return jax.tree.map(np.asarray, Metrics.zero(self.measures, self.skips))
 
     @cached_property
     def reading(self) -> Reading:
@@ -203,6 +212,7 @@ class Job:
     def columns(self) -> list[str]:
         """The names of what a run records besides what all do."""
         names = ["waiting"] if self.train_feed.streamed else []
+        names += ["skipped"] if self.skips else []
         for m in self.measures:
             names.append(m.name)
             names += [f"{split}_{m.name}" for split in self.scored_feeds if m.of == "image"]

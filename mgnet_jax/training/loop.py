@@ -12,24 +12,24 @@ from mgnet_jax.config import check_last_batch
 from mgnet_jax.data.sets import load
 from mgnet_jax.training import processes, steps, watch
 from mgnet_jax.training.agreement import UNREADABLE, Agreement
-from mgnet_jax.training.checkpoint import Checkpoints, exist
+from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.lock import locked
 from mgnet_jax.training.manifest import Manifest
 from mgnet_jax.training.metrics import MetricsWriter, NoMetrics, put_wrong_aside, read_metrics
 from mgnet_jax.training.progress import say
-from mgnet_jax.training.report import Report
+from mgnet_jax.training.report import DivergedError, Report
 from mgnet_jax.training.results import chosen_by, epoch_line, results_table
 from mgnet_jax.training.saving import Saver
 from mgnet_jax.training.supervise import Interrupted, StopSignal
-from mgnet_jax.training.workdir import begin, check_workdir, keep, saved_data
+from mgnet_jax.training.workdir import begin, check_workdir, keep, with_decoder
 
 FILES = "checkpoints", "metrics.jsonl", "metrics.csv", "curves.png"
 """What a run leaves, besides what it keeps of itself."""
 
 
-def train(config: ConfigDict, workdir: Path, started: float) -> None:
+def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool = False) -> None:
     """Trains, or goes on with, the run in workdir until its last epoch.
 
     Leaves `FILES`, run.json, config.json and data.json in workdir.
@@ -38,6 +38,7 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
       config: a validated configuration.
       workdir: folder of the run.
       started: time.monotonic() at the start of the command.
+      resume_with: whether a run there may go on with other values of `config.CHANGEABLE`.
 
     Raises:
       CheckpointError: no checkpoint there is whole, or they are of another run or network.
@@ -48,7 +49,7 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
       SaveError: checkpoints cannot be saved.
       TrainError: the loss or the weights are no longer finite.
     """
-    check_workdir(config, workdir)
+    changed = check_workdir(config, workdir, resume_with)
     processes.check_shared(workdir)
     with StopSignal() as stop, contextlib.ExitStack() as opened:
         job = Job(with_decoder(config, workdir), load(config.data))
@@ -60,7 +61,9 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
         checkpoints = opened.enter_context(Checkpoints(workdir, *keeping))
         saved = checkpoints.newest()
         decoder = job.cut.decoder if job.train_feed.streamed else ""
-        run = begin(config, job.data, decoder, workdir)
+        run = begin(config, job.data, decoder, workdir, changed)
+        if changed:
+            say(f"Going on with other values: {'; '.join(changed)}.")
         keep(run, workdir)
         finished = False
         if saved and saved.step == job.total_steps and saved.score is not None:
@@ -120,16 +123,6 @@ def conclude(job: Job, workdir: Path, finished_before: bool) -> None:
     say(f"{', '.join(there)} and {last} are in {workdir}")
 
 
-def with_decoder(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The configuration, in which a run that goes on has the decoder that it began with."""
-    kept = saved_data(workdir) if exist(workdir) else None
-    if kept is None or not kept.decoder or config.data.decoder != "auto":
-        return config
-    config = config.copy_and_resolve_references()
-    config.data.decoder = kept.decoder
-    return config
-
-
 class _Loop:
     """Call after call; while the device computes one, the one before it is reported."""
 
@@ -142,18 +135,44 @@ class _Loop:
         agreement: Agreement,
     ):
         self.job, self.saver, self.report, self.agreement = job, saver, report, agreement
+        self.begin(saved)
         if saved:
-            self.state = saver.checkpoints.restore(saved, job.abstract_state)
             devices = job.mesh.devices.size
             before = f" (saved with {saved.devices}, now {devices})"
             changed = f"{before} devices" if devices != saved.devices else ""
             say(f"Going on from step {saved.step:,} of {saver.checkpoints.folder.parent}{changed}.")
+
+    def begin(self, saved: Manifest | None) -> None:
+        """Takes the state of a checkpoint, or the first one."""
+        if saved:
+            self.state = self.saver.checkpoints.restore(saved, self.job.abstract_state)
         else:
-            self.state = jax.block_until_ready(job.initial_state())
+            self.state = jax.block_until_ready(self.job.initial_state())
         self.step = saved.step if saved else 0
-        self.metrics = job.no_metrics(dict(saved.sums) if saved else {})  # since the last record
+        self.metrics = self.job.no_metrics(dict(saved.sums) if saved else {})  # of a record begun
         self.score = saved.score if saved else None  # of the state as it is
         self.finished = False
+        self.back = saved.run.get("rollbacks", 0) if saved else 0
+        self.job.draw_anew(self.back)
+
+    def roll_back(self, error: DivergedError) -> None:
+        """Goes back to the newest checkpoint, if the run does so and has not done it too often."""
+        train = self.job.config.train
+        times = self.back + 1
+        if train.on_nonfinite != "rollback":
+            raise error
+        if times > train.most_rollbacks:
+            raise DivergedError(f"{error} It went back {self.back} times.") from error
+        saved = self.saver.back()
+        self.begin(saved)
+        self.back = times
+        self.job.draw_anew(times)
+        self.saver.run["rollbacks"] = times
+        self.report.went_back(saved.history if saved else "")
+        self.report.progress.note(
+            f"{str(error).partition(';')[0]}: back to step {self.step:,}, with other augmentation "
+            f"({times} of {train.most_rollbacks}, config.train.most_rollbacks)"
+        )
 
     def run(self) -> None:
         """Trains to the last step, or until a signal."""
@@ -166,7 +185,10 @@ class _Loop:
             if self.step and self.due and self.score is None:
                 self.score_and_save()
             while self.step < self.job.total_steps and not self.agreement.halt:
-                self.train()
+                try:
+                    self.train()
+                except DivergedError as error:
+                    self.roll_back(error)
             self.saver.finish(self.save, lambda: self.agreement.halt)
             if self.agreement.halt and not self.finished:
                 signal = Signals(self.agreement.halt)
@@ -264,8 +286,8 @@ class _Loop:
             self.save()
 
     def check_finite(self) -> None:
-        """Raises TrainError if the weights are not finite."""
-        if not steps.all_finite((self.state.params, self.state.batch_stats)):
+        """Raises DivergedError if the state is not finite."""
+        if not steps.all_finite(self.state):
             raise self.report.diverged("the weights are no longer finite", self.step)
 
     def save(self) -> None:

@@ -5,6 +5,7 @@ is averaged over steps, in training alone; a step with fewer images counts for l
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,35 +94,65 @@ def _check_shape(measure: Measure, expected: tuple[int, ...], *arguments: Any) -
 
 @flax.struct.dataclass
 class Metrics:
-    """Sums over images, of whatever is measured, and the number of images."""
+    """Sums over images, of whatever is measured, and the number of images.
+
+    Attributes:
+      skipped: steps left out, and the most in a row, int32; None where none is left out.
+    """
 
     sums: dict[str, jax.Array]
     count: jax.Array
+    skipped: tuple[jax.Array, jax.Array] | None = None
 
     @classmethod
-    def zero(cls, measures: tuple[Measure, ...] = ()) -> "Metrics":
+    def zero(cls, measures: tuple[Measure, ...] = (), skips: bool = False) -> "Metrics":
         """No images yet."""
         sums = {"loss": jnp.zeros(()), "accuracy": jnp.zeros((), jnp.int32)}
-        return cls(sums | {m.name: jnp.zeros(()) for m in measures}, jnp.zeros((), jnp.int32))
+        none = jnp.zeros((), jnp.int32)
+        sums |= {m.name: jnp.zeros(()) for m in measures}
+        return cls(sums, none, (none, none) if skips else None)
 
     def __add__(self, other: "Metrics") -> "Metrics":
-        return jax.tree.map(jnp.add, self, other)
+        sums, count = jax.tree.map(jnp.add, (self.sums, self.count), (other.sums, other.count))
+        if self.skipped is None or other.skipped is None:
+            return Metrics(sums, count, self.skipped)
+        (ours, most), (theirs, row) = self.skipped, other.skipped
+        return Metrics(sums, count, (ours + theirs, jnp.maximum(most, row)))
 
     def summary(self) -> dict[str, float]:
-        """The mean of everything, accuracy from 0 to 1; waits for the device."""
+        """The mean of everything, accuracy from 0 to 1; waits for the device.
+
+        The number of steps left out, `skipped`, is among it where any can be.
+        """
         count = max(int(self.count), 1)
-        return {name: value.item() / count for name, value in self.sums.items()}
+        means = {name: value.item() / count for name, value in self.sums.items()}
+        if self.skipped is None:
+            return means
+        left_out = {"skipped": self.skipped[0].item()}
+        return (means if int(self.count) else dict.fromkeys(means, math.nan)) | left_out
+
+    def left_out(self, finite: jax.Array, in_a_row: jax.Array) -> "Metrics":
+        """Those of one step, which do not count unless it was finite."""
+        sums, count = jax.tree.map(lambda x: jnp.where(finite, x, 0), (self.sums, self.count))
+        return Metrics(sums, count, (1 - finite.astype(jnp.int32), in_a_row))
 
     def restored(self, saved: Mapping[str, float]) -> "Metrics":
         """What `kept` gave, if it is of the same measures; else self, no images."""
-        if saved.keys() != {*self.sums, "count"}:
+        if saved.keys() != {*self.sums, *self._numbers}:
             return self
         sums = {name: jnp.asarray(saved[name], x.dtype) for name, x in self.sums.items()}
-        return Metrics(sums, jnp.asarray(saved["count"], jnp.int32))
+        count, *skipped = (jnp.asarray(saved[name], jnp.int32) for name in self._numbers)
+        return Metrics(sums, count, (skipped[0], skipped[1]) if skipped else None)
 
     def kept(self) -> dict[str, float]:
         """The sums and the count as numbers that JSON holds exactly."""
-        return {name: x.item() for name, x in self.sums.items()} | {"count": self.count.item()}
+        numbers = zip(self._numbers, (self.count, *(self.skipped or ())), strict=True)
+        return {name: x.item() for name, x in (*self.sums.items(), *numbers)}
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        """The names of what is counted."""
+        return ("count",) if self.skipped is None else ("count", "skipped", "in_a_row")
 
     def of_steps(self, measures: tuple[Measure, ...], params: Any, gradients: Any) -> "Metrics":
         """The metrics of a step's images, with what is measured of the step."""
@@ -131,7 +162,7 @@ class Metrics:
                 _check_shape(one, (), params, gradients)
                 value = one.compute(params, gradients).astype(jnp.float32)
                 new[one.name] = value * self.count
-        return Metrics(self.sums | new, self.count)
+        return Metrics(self.sums | new, self.count, self.skipped)
 
 
 def measure(
@@ -166,7 +197,13 @@ def _norm(tree: Any) -> jax.Array:
 
 
 OF = ("image", "step")
-RESERVED = (*COLUMNS, "waiting", "count")  # of the records, and the sums' own
+RESERVED = (
+    *COLUMNS,
+    "waiting",
+    "count",
+    "skipped",
+    "in_a_row",
+)  # of the records, and the sums' own
 BUILT_IN: list[str] = []
 for _measure in (
     Measure("top5", "image", _top5, "share of images with fewer than 5 classes above their own"),

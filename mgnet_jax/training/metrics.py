@@ -174,6 +174,12 @@ class MetricsWriter(contextlib.ExitStack):
         for name, x in finite.items() if self._board else ():
             self._board.add_scalar(f"{kind}/{name}", x, int(step))
 
+    def rewind(self, history: str) -> None:
+        """Drops the records that come after these, the first ones."""
+        self.history = history
+        self._rows = "".join(self._rows.splitlines(keepends=True)[: 1 + history.count("\n")])
+        self._write_anew()
+
     def catch_up(self) -> None:
         """Writes what could not be written before; OSError if it still cannot be."""
         if self.failure:
@@ -190,6 +196,9 @@ class NoMetrics(MetricsWriter):
         self.history, self.failure = "", None
 
     def write(self, kind: str, step: int, epoch: float, **values: SupportsFloat) -> None:
+        """Does nothing."""
+
+    def rewind(self, history: str) -> None:
         """Does nothing."""
 
     def catch_up(self) -> None:

@@ -51,9 +51,14 @@ def make_optimizer(
       optim: the `optim` section of a configuration; decay_mask "all" (PyTorch's, the paper's) or
         "kernels" (batch norms and biases do not decay).
       schedule: learning rate by step.
+
+    With clip_norm > 0, a gradient whose 2-norm over all parameters is larger is scaled to it first
+    (Pascanu, Mikolov and Bengio 2013).
     """
     mask = decay_mask if optim["decay_mask"] == "kernels" else None
+    clip = optim["clip_norm"]
     return optax.chain(
+        *([optax.clip_by_global_norm(clip)] if clip else []),
         optax.add_decayed_weights(optim["weight_decay"], mask),
         optax.sgd(schedule, optim["momentum"] or None, optim["nesterov"]),
     )

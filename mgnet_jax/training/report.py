@@ -1,11 +1,11 @@
 """What a run shows and records of its compiled calls, one call behind."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 
 import jax
-import numpy as np
 
 from mgnet_jax.training.describe import mebibytes
 from mgnet_jax.training.idle import Idle
@@ -20,6 +20,10 @@ class TrainError(RuntimeError):
     """Training cannot go on; the message says where it stands and what to change."""
 
     exit_code = 1
+
+
+class DivergedError(TrainError):
+    """The loss or the weights are no longer finite."""
 
 
 class Report(contextlib.ExitStack):
@@ -91,11 +95,17 @@ class Report(contextlib.ExitStack):
         """Drops what is kept: those steps were not done."""
         self._unread = None
 
+    def went_back(self, history: str) -> None:
+        """Drops the records after these."""
+        self.forget()
+        self.writer.rewind(history)
+        self.begin()
+
     def show(self) -> None:
         """Shows the metrics that are kept, and writes a record that ends with them.
 
         Raises:
-          TrainError: the loss is not finite.
+          DivergedError: the loss is not finite.
         """
         if not self._unread:
             return
@@ -107,8 +117,7 @@ class Report(contextlib.ExitStack):
         if self._first:
             self.progress.note(f"first steps done {seconds:.1f} s after the start")
             self._first = False
-        if not np.isfinite(values["loss"]):
-            raise self.diverged(f"the loss is {values['loss']}", step)
+        self._check(values["loss"], metrics, step)
         waiting, last = self._waiting(), step == job.total_steps
         loss, accuracy = values["loss"], values["accuracy"]
         self.progress.update(step, loss, accuracy, waiting=waiting.get("waiting"), last=last)
@@ -126,6 +135,16 @@ class Report(contextlib.ExitStack):
             **values,
         )
 
+    def _check(self, loss: float, metrics: Metrics, step: int) -> None:
+        """Raises DivergedError if training cannot go on from here."""
+        most = self.job.config.train.most_skipped
+        if metrics.skipped is None and not math.isfinite(loss):
+            raise self.diverged(f"the loss is {loss}", step)
+        if metrics.skipped is not None and int(metrics.skipped[1]) >= most:
+            raise self.diverged(
+                f"{most} steps in a row (config.train.most_skipped) were not finite", step
+            )
+
     def _waiting(self) -> dict[str, float]:
         """The share of the time since the last record that the device had to wait for images."""
         if not self.job.train_feed.streamed:
@@ -133,12 +152,18 @@ class Report(contextlib.ExitStack):
         waited, passed = self._idle.seconds - self._waited, time.monotonic() - self._waited_from
         return {"waiting": waited / max(passed, 1e-9)}
 
-    def diverged(self, what: str, step: int) -> TrainError:
+    def diverged(self, what: str, step: int) -> DivergedError:
         """The error of a run that has nothing to go on with."""
         optim = self.job.config.optim
-        return TrainError(
-            f"{what} in the steps up to {step:,}; nothing of that was saved. Lower "
-            f"config.optim.learning_rate={optim.learning_rate:g} or raise "
-            f"config.optim.warmup_epochs={optim.warmup_epochs:g}, and start anew with another "
-            f"--workdir."
+        rate, decay = optim.learning_rate, optim.weight_decay
+        advice = (
+            f"Lower config.optim.weight_decay={decay:g}: times the rate, {rate:g}, it takes away "
+            f"more than the weights are"
+            if rate * decay >= 1
+            else f"Lower config.optim.learning_rate={rate:g}, raise "
+            f"config.optim.warmup_epochs={optim.warmup_epochs:g} or set config.optim.clip_norm"
+        )
+        return DivergedError(
+            f"{what} in the steps up to {step:,}; nothing of that was saved. {advice}: with "
+            f"--resume_with from the newest checkpoint, or anew with another --workdir."
         )

@@ -1,5 +1,6 @@
 """Saving the states of a run, and what is done where that fails: training goes on in memory."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ class Saver:
         minutes: float,
         note: Callable[[str], None],
     ):
-        self.checkpoints, self.run, self.devices = checkpoints, run, devices
+        self.checkpoints, self.run, self.devices = checkpoints, dict(run), devices
         self.writer, self.lock, self.bound, self.note = writer, lock, 60 * minutes, note
         self._since = self._tried = 0.0
         self.pause = min(10.0, self.bound / 10)
@@ -80,6 +81,13 @@ class Saver:
                 self.note(f"saved after step {facts.step:,}")
             self._since = 0.0
         watch.alive()
+
+    def back(self) -> Manifest | None:
+        """The newest whole checkpoint, to go back to; None if there is none yet."""
+        with contextlib.suppress(SaveError):
+            self.checkpoints.wait()
+        self.checkpoints.forget()
+        return self.checkpoints.newest()
 
     def finish(self, save: Callable[[], None], stopped: Callable[[], int]) -> None:
         """Waits for saves that are under way, and tries one that failed again until it succeeds.

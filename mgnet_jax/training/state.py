@@ -21,6 +21,7 @@ class TrainState:
       batch_stats: running means and variances of the batch norms.
       opt_state: the optimiser's momentum and step count.
       ema: {"params", "batch_stats"} averaged over the steps, or None without EMA.
+      skipped: steps left out in a row, int32 scalar, or None where none is left out.
     """
 
     step: jax.Array
@@ -28,6 +29,7 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     ema: Any = None
+    skipped: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def create_state(
     rng: jax.Array,
     image_shape: tuple[int, int, int],
     ema: bool = False,
+    skips: bool = False,
 ) -> TrainState:
     """The state at step 0; jit it with out_shardings to make it in place on a mesh."""
     variables = model.init(rng, jnp.zeros((1, *image_shape)))
@@ -52,6 +55,7 @@ def create_state(
         opt_state=optimizer.init(params),
         # copied: donated buffers may not be shared
         ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if ema else None,
+        skipped=jnp.zeros((), jnp.int32) if skips else None,
     )
 
 

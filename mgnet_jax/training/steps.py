@@ -22,7 +22,8 @@ from mgnet_jax.training.state import TrainState
 @jax.jit
 def all_finite(tree: Any) -> jax.Array:
     """Whether no number in a tree is infinite or NaN."""
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
 
 def make_train_step(
@@ -108,9 +109,29 @@ def make_train_step(
             new = {"params": params, "batch_stats": batch_stats}
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema = optax.incremental_update(new, ema, 1 - decay)
-        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
+        new_state = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+        if state.skipped is None:
+            return new_state, metrics
+        return _unless_nonfinite(state, new_state, metrics, grads)
 
     return train_step
+
+
+def _unless_nonfinite(
+    before: Any, after: Any, metrics: Metrics, grads: Any
+) -> tuple[TrainState, Metrics]:
+    """The state after a step, or the one before it if the step has numbers that are not finite.
+
+    What counts steps (the state, the schedule) goes on all the same.
+    """
+    finite = all_finite((metrics.sums, grads, after.params, after.batch_stats))
+    in_a_row = jnp.where(finite, 0, before.skipped + 1)
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(finite, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    state = jax.tree.map(choose, after.replace(skipped=before.skipped), before)
+    return state.replace(skipped=in_a_row), metrics.left_out(finite, in_a_row)
 
 
 def make_train_chunk(

@@ -9,7 +9,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import ConfigError, differences, flatten, from_json, resumed
+from mgnet_jax.config import (
+    CHANGEABLE,
+    RESUMABLE,
+    ConfigError,
+    differences,
+    flatten,
+    from_json,
+    resumed,
+)
 from mgnet_jax.data.fingerprint import fingerprint
 from mgnet_jax.data.info import Info
 from mgnet_jax.data.sources import DataSet
@@ -125,7 +133,9 @@ def _check(info: Info, names: tuple[str, ...]) -> None:
         raise ValueError(f"it has {len(names)} names of {info.num_classes} classes")
 
 
-def begin(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> dict[str, Any]:
+def begin(
+    config: ConfigDict, data: DataSet, decoder: str, workdir: Path, changed: list[str] | None = None
+) -> dict[str, Any]:
     """Whose the checkpoints of a run are, see `Manifest.run`: made, or checked if it goes on.
 
     Args:
@@ -133,6 +143,7 @@ def begin(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> dic
       data: its data set.
       decoder: of the photographs trained on.
       workdir: folder of the run.
+      changed: what of its configuration changes from here on, see `check_workdir`.
 
     Raises:
       ConfigError: the run there was trained on other images.
@@ -142,15 +153,20 @@ def begin(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> dic
     info = dataclasses.replace(data.info, mean=tuple(mean), std=tuple(std))
     prints = map(fingerprint, (data.train, data.test))
     kept = Kept(info, data.class_names, decoder, *prints)
+    run: dict[str, Any] = {"config": flatten(config), "data": kept.content()}
     if not checkpoint.exist(workdir):
-        return {"id": os.urandom(8).hex(), "config": flatten(config), "data": kept.content()}
+        return run | {"id": os.urandom(8).hex()}
     if (saved := saved_data(workdir)) and (changed := _changes(saved, kept)):
         raise ConfigError(
             f"{workdir} holds a run on another data set than is in config.data.dir="
             f"{config.data.dir!r}: {'; '.join(changed)}. Give another --workdir, or the old data "
             f"set."
         )
-    return {"id": _run_id(workdir), "config": flatten(config), "data": kept.content()}
+    run["id"], newest = _run_id(workdir), _newest(workdir)
+    if newest and changed:
+        now = {"step": newest.step, "changes": changed}
+        run["changes"] = [*newest.run.get("changes", ()), now]
+    return {**newest.run, **run} if newest else run
 
 
 def keep(run: Mapping[str, Any], workdir: Path) -> None:
@@ -162,7 +178,8 @@ def keep(run: Mapping[str, Any], workdir: Path) -> None:
     """
     if not processes.is_first():
         return
-    for name, content in ((RUN, {"id": run["id"]}), (DATA, run["data"]), (CONFIG, run["config"])):
+    about = {key: run[key] for key in ("id", "changes") if key in run}
+    for name, content in ((RUN, about), (DATA, run["data"]), (CONFIG, run["config"])):
         path, text = workdir / name, (json.dumps(content, indent=2) + "\n").encode()
         if not path.exists() or path.read_bytes() != text:
             replace_file(path, text)
@@ -202,16 +219,40 @@ def _run_id(workdir: Path) -> str:
     )
 
 
-def check_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Raises ConfigError if workdir is a file or holds a run with another configuration."""
+def check_workdir(config: ConfigDict, workdir: Path, changeable: bool = False) -> list[str]:
+    """What of a run in workdir is to change, which is nothing unless that is asked for.
+
+    Args:
+      config: to go on with, or to score with.
+      workdir: folder of the run.
+      changeable: whether the keys in `config.CHANGEABLE` may change.
+
+    Raises:
+      ConfigError: workdir is a file or holds a run with another configuration.
+    """
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file; give a folder")
     saved = saved_config(workdir) if checkpoint.exist(workdir) else None
-    if saved and (changed := differences(saved, config)):
-        raise ConfigError(
-            f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
-            f"Give another --workdir, or the old values."
-        )
+    if not saved or not (changed := differences(saved, config)):
+        return []
+    other = differences(saved, config, (*RESUMABLE, *CHANGEABLE))
+    if changeable and not other:
+        return changed
+    flag = "" if other else ", or --resume_with to train on with the new ones"
+    raise ConfigError(
+        f"{workdir} holds a run with another configuration: {'; '.join(changed)}. Give another "
+        f"--workdir, the old values{flag}."
+    )
+
+
+def with_decoder(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The configuration, in which a run that goes on has the decoder that it began with."""
+    kept = saved_data(workdir) if checkpoint.exist(workdir) else None
+    if kept is None or not kept.decoder or config.data.decoder != "auto":
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.decoder = kept.decoder
+    return config
 
 
 def require_checkpoints(workdir: Path) -> None:

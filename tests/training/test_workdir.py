@@ -8,8 +8,7 @@ import pytest
 
 from mgnet_jax.config import ConfigError, default
 from mgnet_jax.data import sources
-from mgnet_jax.training.loop import with_decoder
-from mgnet_jax.training.workdir import begin, keep, saved_config, saved_data
+from mgnet_jax.training.workdir import begin, keep, saved_config, saved_data, with_decoder
 
 
 @pytest.fixture

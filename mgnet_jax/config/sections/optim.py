@@ -13,6 +13,9 @@ KEYS = {
     "optim.decay_mask": choice(
         "all", ("all", "kernels"), "what decays: all as in PyTorch, or not batch norms and biases"
     ),
+    "optim.clip_norm": within(
+        0, INFINITY, 0.0, "largest 2-norm of the gradient, before the decay; 0: no clipping"
+    ),
     "optim.schedule": choice(
         "step",
         ("step", "cosine", "constant"),

@@ -17,6 +17,14 @@ KEYS = {
         "of the state: a copy on every device, or large kernels in parts over the devices",
     ),
     "train.label_smoothing": within(0, 1, 0.0, "probability spread over all classes"),
+    "train.on_nonfinite": choice(
+        "stop",
+        ("stop", "skip", "rollback"),
+        "a loss or gradient that is not finite: stop; leave out the step; or back to the newest "
+        "checkpoint, with other augmentation",
+    ),
+    "train.most_skipped": at_least(1, 20, "steps in a row that 'skip' leaves out before it stops"),
+    "train.most_rollbacks": at_least(1, 3, "times that 'rollback' goes back before it stops"),
     "train.ema_decay": within(0, 1, 0.0, "of averaged weights, which are then scored; 0: none"),
 }
 

@@ -1,0 +1,199 @@
+"""Steps that are not finite are left out, or the run goes back, as it was told; never saved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from commands import SMALL, command, newest_state, records
+
+from mgnet_jax.config import default
+from mgnet_jax.data import sets
+from mgnet_jax.training import steps
+from mgnet_jax.training.checkpoint import Checkpoints
+from mgnet_jax.training.job import Job
+
+EVERY = (*SMALL, "--config.checkpoint.every_steps=10", "--config.log.every_steps=5")
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step in 25 has images that are not finite, chosen by its random key."""
+    augment, normalise = steps.augment, steps.normalise
+
+    def blacken(images: jax.Array, key: jax.Array, *options: Any) -> jax.Array:
+        bad = jax.random.uniform(jax.random.fold_in(key, 9)) < 0.04
+        return jnp.where(bad, jnp.uint8(0), augment(images, key, *options))
+
+    def spoil(images: jax.Array, *scale: Any) -> jax.Array:
+        return jnp.where(jnp.max(images) == 0, jnp.nan, normalise(images, *scale))
+
+    monkeypatch.setattr(steps, "augment", blacken)
+    monkeypatch.setattr(steps, "normalise", spoil)
+
+
+def job(**changes: Any) -> Job:
+    config = default()
+    config.update_from_flattened_dict(
+        {"model.spec": "MgNet[1]-[8]-B^l", "train.epochs": 4, "optim.warmup_epochs": 0.5}
+        | {name.replace("__", "."): value for name, value in changes.items()}
+    )
+    return Job(config, sets.load(config.data))
+
+
+def test_a_step_that_is_not_finite_leaves_the_state_but_for_what_counts(poison: None) -> None:
+    run = job(train__on_nonfinite="skip", train__ema_decay=0.9, optim__momentum=0.9)
+    state, skipped = run.initial_state(), 0
+    for step in range(20):
+        before = jax.tree.map(np.asarray, state)
+        state, metrics = run.train_steps(state, run.no_metrics(), step, step + 1)
+        values = metrics.summary()
+        after = jax.tree.map(np.asarray, state)
+        assert steps.all_finite(after)
+        assert int(after.step) == step + 1
+        assert {int(x) for x in jax.tree.leaves(after.opt_state) if x.dtype == "int32"} == {
+            step + 1
+        }
+        same = [
+            (a == b).all()
+            for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)
+            if a.dtype == np.float32 and a.any()
+        ]
+        if values["skipped"]:
+            skipped += 1
+            assert all(same) and int(metrics.count) == 0 and np.isnan(values["loss"])
+        else:
+            assert not all(same) and int(after.skipped) == 0
+    assert 0 < skipped < 20
+
+
+def test_skipping_changes_nothing_where_all_is_finite() -> None:
+    results = []
+    for how in ("stop", "skip"):
+        run = job(train__on_nonfinite=how, log__measures="grad_norm")
+        state, metrics = run.train_steps(run.initial_state(), run.no_metrics(), 0, 8)
+        assert run.columns == (["skipped"] if how == "skip" else []) + ["grad_norm"]
+        results.append((state.params, state.batch_stats, metrics.summary()))
+    assert results[1][2].pop("skipped") == 0
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_skips_and_says_so_in_its_records(poison: None, tmp_path: Path) -> None:
+    assert command(tmp_path, *EVERY, "--config.train.on_nonfinite=skip") == 0
+    train = [r for r in records(tmp_path) if r["kind"] == "train"]
+    assert 0 < sum(r["skipped"] for r in train) < 10
+    assert all(np.isfinite(r["grad_norm"]) for r in train)
+
+
+def test_too_many_in_a_row_stop_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    normalise = steps.normalise
+    monkeypatch.setattr(steps, "normalise", lambda *a: normalise(*a) * jnp.nan)
+    flags = ("--config.train.on_nonfinite=skip", "--config.train.most_skipped=7")
+    assert command(tmp_path, *SMALL, *flags) == 1
+    assert "7 steps in a row (config.train.most_skipped) were not finite" in capsys.readouterr().err
+
+
+def test_a_run_goes_back_and_a_killed_one_ends_alike(
+    poison: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    flags = (*EVERY, "--config.train.on_nonfinite=rollback", "--config.train.most_rollbacks=20")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command(whole, *flags) == 0
+    assert ": back to step " in (out := capsys.readouterr().out)
+    assert steps.all_finite(newest_state(whole))
+    assert [r["step"] for r in records(whole) if r["kind"] == "train"] == [
+        *range(5, 21, 5),
+        22,
+        *range(25, 44, 5),
+        44,
+    ]
+    save = Checkpoints.save
+
+    class Killed(BaseException):
+        pass
+
+    for stop in (20, 40):
+
+        def dying(checkpoints: Checkpoints, state: Any, facts: Any, stop: int = stop) -> None:
+            save(checkpoints, state, facts)
+            if facts.step == stop:
+                raise Killed
+
+        monkeypatch.setattr(Checkpoints, "save", dying)
+        with pytest.raises(Killed):
+            command(killed, *flags)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert command(killed, *flags) == 0
+    assert records(killed) == records(whole)
+    chex.assert_trees_all_equal(newest_state(killed), newest_state(whole))
+    assert out.count("back to step") >= 1
+    with Checkpoints(whole) as checkpoints:
+        assert checkpoints.find().run["rollbacks"] == out.count("back to step")
+
+
+def test_going_back_too_often_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    normalise = steps.normalise
+    monkeypatch.setattr(steps, "normalise", lambda *a: normalise(*a) * jnp.nan)
+    assert command(tmp_path, *SMALL, "--config.train.on_nonfinite=rollback") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("back to step 0") == 3
+    assert "It went back 3 times" in captured.err
+
+
+def test_a_run_goes_on_with_another_rate_if_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    flags = (*EVERY, "--config.optim.schedule=constant")
+    save = Checkpoints.save
+
+    class Killed(BaseException):
+        pass
+
+    def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
+        save(checkpoints, state, facts)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpoints, "save", dying)
+        command(workdir, *flags)
+    rate = "--config.optim.learning_rate=0.01"
+    assert command(workdir, *flags, rate) == 2
+    assert "or --resume_with to train on with the new ones" in capsys.readouterr().err
+    assert command(workdir, *flags, rate, "--config.seed=3", "--resume_with") == 2
+    assert command(workdir, *flags, rate, "--resume_with") == 0
+    assert "config.optim.learning_rate was 0.1 and is now 0.01" in capsys.readouterr().out
+    train = [r for r in records(workdir) if r["kind"] == "train"]
+    assert train[-1]["learning_rate"] == pytest.approx(0.01)
+    assert train[1]["learning_rate"] > 0.05
+    (change,) = json.loads((workdir / "run.json").read_text())["changes"]
+    assert change == {
+        "step": 10,
+        "changes": ["config.optim.learning_rate was 0.1 and is now 0.01"],
+    }
+    assert command(workdir, *flags, rate) == 0  # the run's own now
+    assert command(workdir, "--mode=verify") == 0
+
+
+def test_gradients_are_clipped() -> None:
+    run = job(optim__clip_norm=1e-3, optim__weight_decay=0.0, optim__momentum=0.0)
+    before = run.initial_state()
+    first = jax.tree.map(np.asarray, before.params)
+    state, _ = run.train_steps(before, run.no_metrics(), 0, 2)
+    moved = jax.tree.map(lambda a, b: np.asarray(a) - b, state.params, first)
+    norm = np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(moved)))
+    rate = run.learning_rates[:2].sum()
+    assert 0 < norm <= 1.001e-3 * rate
+
+
+def test_a_decay_that_eats_the_weights_is_named(tmp_path: Path, capsys: Any) -> None:
+    assert command(tmp_path, *SMALL, "--config.optim.weight_decay=1e20") == 1
+    assert "Lower config.optim.weight_decay=1e+20" in capsys.readouterr().err
