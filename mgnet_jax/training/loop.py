@@ -14,10 +14,17 @@ from mgnet_jax.training import processes, steps, watch
 from mgnet_jax.training.agreement import UNREADABLE, Agreement
 from mgnet_jax.training.checkpoint import Checkpoints, exist
 from mgnet_jax.training.curves import plot_curves
+from mgnet_jax.training.files import writing
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.lock import locked
 from mgnet_jax.training.manifest import Manifest
-from mgnet_jax.training.metrics import MetricsWriter, NoMetrics, put_wrong_aside, read_metrics
+from mgnet_jax.training.metrics import (
+    MetricsWriter,
+    NoMetrics,
+    not_written,
+    put_wrong_aside,
+    read_metrics,
+)
 from mgnet_jax.training.progress import say
 from mgnet_jax.training.report import Report
 from mgnet_jax.training.results import chosen_by, epoch_line, results_table
@@ -47,6 +54,7 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
       LockError: another trainer works there.
       SaveError: checkpoints cannot be saved.
       TrainError: the loss or the weights are no longer finite.
+      WriteError: workdir cannot be written.
     """
     check_workdir(config, workdir)
     processes.check_shared(workdir)
@@ -55,20 +63,24 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
         check_last_batch(config, job.data.info, job.mesh.devices.size)
         if not processes.several():
             opened.callback(watch.end)
-        lock = opened.enter_context(locked(workdir))
         keeping = config.checkpoint.keep, config.checkpoint.background
-        checkpoints = opened.enter_context(Checkpoints(workdir, *keeping))
-        saved = checkpoints.newest()
+        with writing(workdir):
+            lock = opened.enter_context(locked(workdir))
+            checkpoints = opened.enter_context(Checkpoints(workdir, *keeping))
+            saved = checkpoints.newest()
         decoder = job.cut.decoder if job.train_feed.streamed else ""
         run = begin(config, job.data, decoder, workdir)
-        keep(run, workdir)
+        with writing(workdir):
+            keep(run, workdir)
         finished = False
         if saved and saved.step == job.total_steps and saved.score is not None:
             finished = True
             say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
-            mend(job, workdir, saved)
+            with writing(workdir):
+                mend(job, workdir, saved)
         else:
-            writer = open_metrics(job, workdir, saved)
+            with writing(workdir):
+                writer = open_metrics(job, workdir, saved)
             report = opened.enter_context(Report(job, writer, started))
             saver = Saver(
                 checkpoints,
@@ -82,10 +94,13 @@ def train(config: ConfigDict, workdir: Path, started: float) -> None:
             agreement = Agreement(job.mesh, lambda: stop.received or 0)
             _Loop(job, saved, saver, report, agreement).run()
     if processes.is_first():
-        conclude(job, workdir, finished)
+        with writing(workdir):
+            conclude(job, workdir, finished)
 
 
-def open_metrics(job: Job, workdir: Path, saved: Manifest | None) -> MetricsWriter:
+def open_metrics(
+    job: Job, workdir: Path, saved: Manifest | None, finished: bool = False
+) -> MetricsWriter:
     """The writer of a run's records, which has those up to the checkpoint."""
     options = {
         "history": saved.history if saved else "",
@@ -97,17 +112,16 @@ def open_metrics(job: Job, workdir: Path, saved: Manifest | None) -> MetricsWrit
         return NoMetrics(workdir, **options)
     if saved is None and (workdir / "metrics.jsonl").exists():
         say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
-    if wrong := put_wrong_aside(workdir, saved.history if saved else ""):
+    if wrong := put_wrong_aside(workdir, options["history"], finished):
         say(wrong)
     return MetricsWriter(workdir, **options)
 
 
 def mend(job: Job, workdir: Path, saved: Manifest) -> None:
     """Writes the records of a finished run again if they are not those of its checkpoint."""
-    whole = (workdir / "metrics.jsonl").exists() and (workdir / "metrics.csv").exists()
-    if processes.is_first() and (not whole or put_wrong_aside(workdir, saved.history)):
-        say(f"The metrics of {workdir} are not whole: they are written again.")
-        open_metrics(job, workdir, saved).close()
+    if processes.is_first() and (wrong := not_written(workdir, saved.history)):
+        say(f"The metrics of {workdir} are written again: {wrong}.")
+        open_metrics(job, workdir, saved, finished=True).close()
 
 
 def conclude(job: Job, workdir: Path, finished_before: bool) -> None:

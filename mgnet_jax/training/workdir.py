@@ -142,9 +142,11 @@ def begin(config: ConfigDict, data: DataSet, decoder: str, workdir: Path) -> dic
     info = dataclasses.replace(data.info, mean=tuple(mean), std=tuple(std))
     prints = map(fingerprint, (data.train, data.test))
     kept = Kept(info, data.class_names, decoder, *prints)
-    if not checkpoint.exist(workdir):
+    saved = _newest(workdir)
+    if saved is None:
         return {"id": os.urandom(8).hex(), "config": flatten(config), "data": kept.content()}
-    if (saved := saved_data(workdir)) and (changed := _changes(saved, kept)):
+    _require_same(from_json(json.dumps(saved.run["config"])), config, workdir)
+    if changed := _changes(_as_kept(saved.run["data"]), kept):
         raise ConfigError(
             f"{workdir} holds a run on another data set than is in config.data.dir="
             f"{config.data.dir!r}: {'; '.join(changed)}. Give another --workdir, or the old data "
@@ -162,10 +164,13 @@ def keep(run: Mapping[str, Any], workdir: Path) -> None:
     """
     if not processes.is_first():
         return
+    goes_on = checkpoint.exist(workdir)
     for name, content in ((RUN, {"id": run["id"]}), (DATA, run["data"]), (CONFIG, run["config"])):
         path, text = workdir / name, (json.dumps(content, indent=2) + "\n").encode()
         if not path.exists() or path.read_bytes() != text:
             replace_file(path, text)
+            if goes_on and name != CONFIG:  # in which some keys may change
+                say(f"{path} was not that of the run: it is written again from the checkpoint")
 
 
 def _changes(saved: Kept, now: Kept) -> list[str]:
@@ -190,8 +195,8 @@ def _run_id(workdir: Path) -> str:
         own = json.loads((workdir / RUN).read_text())["id"]
     except (OSError, KeyError, TypeError, ValueError):
         own = ""  # lost; it is the checkpoints'
-    if {own or next(iter(ids.values()))} == set(ids.values()):
-        return next(iter(ids.values()))
+    if len({own, *ids.values()} - {""}) <= 1:
+        return own or next(iter(ids.values()), "")
     foreign = [str(step) for step, other in ids.items() if other != own]
     raise checkpoint.CheckpointError(
         f"{workdir / checkpoint.FOLDER} has checkpoints of another run: {', '.join(foreign)}. Move "
@@ -203,11 +208,23 @@ def _run_id(workdir: Path) -> str:
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Raises ConfigError if workdir is a file or holds a run with another configuration."""
+    """Whether this configuration can go on with what is in workdir.
+
+    Raises:
+      CheckpointError: its checkpoints are of several runs.
+      ConfigError: it is a file or holds a run with another configuration.
+    """
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file; give a folder")
-    saved = saved_config(workdir) if checkpoint.exist(workdir) else None
-    if saved and (changed := differences(saved, config)):
+    if checkpoint.exist(workdir):
+        _run_id(workdir)
+        if saved := saved_config(workdir):
+            _require_same(saved, config, workdir)
+
+
+def _require_same(saved: ConfigDict, config: ConfigDict, workdir: Path) -> None:
+    """Raises ConfigError if keys that decide the result differ."""
+    if changed := differences(saved, config):
         raise ConfigError(
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
             f"Give another --workdir, or the old values."
