@@ -355,8 +355,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "another configuration goes on",
         "training/workdir.py",
-        "if not saved or not (changed",
-        "if True or not (changed",
+        "if changed and (other or not changeable):",
+        "if changed and False:",
         "tools/test_train.py",
     ),
     (
@@ -621,7 +621,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "another data set goes on",
         "training/workdir.py",
-        "if (saved := saved_data(workdir)) and (changed := _changes(saved, kept)):",
+        "if changed := _changes(_as_kept(newest.run["data"]), kept):",
         "if False:",
         "tools/test_class_folders.py",
     ),

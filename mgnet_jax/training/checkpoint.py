@@ -21,14 +21,14 @@ import orbax.checkpoint as ocp
 
 from mgnet_jax.training import manifest, processes
 from mgnet_jax.training.files import put_aside, require_room, sync_folder
-from mgnet_jax.training.manifest import DamageError, Manifest
+from mgnet_jax.training.manifest import DamageError, Manifest, versions
 from mgnet_jax.training.progress import say
 from mgnet_jax.training.state import TrainState, arrays_of, bytes_of, differences
 
 FOLDER = "checkpoints"
 LARGE = 2**26
 """Bytes of a state from which on it pays to save it while training goes on."""
-UNFINISHED = (".saving", ".old")  # ends of the names of what a broken-off save leaves
+UNFINISHED = (".saving", ".removing")  # ends of the names of what a broken-off save leaves
 
 
 class CheckpointError(ValueError):
@@ -65,12 +65,12 @@ class Checkpoints(contextlib.ExitStack):
         self._done: set[int] = set()  # steps restored or saved here: the same in all processes
         if keep is not None and processes.is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left in (p for p in self.folder.iterdir() if p.name.endswith(UNFINISHED)):
-                shutil.rmtree(left)
+            for left in filter(is_unfinished, self.folder.iterdir()):
+                shutil.rmtree(left, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are there, whole or not, the newest one last."""
-        return steps_in(self.folder)
+        return manifest.steps_in(self.folder)
 
     def manifests(self) -> dict[int, Manifest]:
         """The readable manifests by step; that the files are as they say is not looked at."""
@@ -101,7 +101,8 @@ class Checkpoints(contextlib.ExitStack):
                 damaged.append((step, error))
                 continue
             for bad, reason in damaged:
-                where = f"; moved to {self._put_aside(bad)}" if self.keep else ""
+                path, aside = self.folder / str(bad), self.folder / "damaged"
+                where = f"; moved to {put_aside(path, aside)}" if self.keep else ""
                 say(f"checkpoint {bad} is damaged: {reason}{where}. The one of step {step} is used")
             return str(step)
         if damaged:
@@ -121,9 +122,6 @@ class Checkpoints(contextlib.ExitStack):
             size = sum(size for size, _ in found.files.values())
             say(f"checked the {size / 2**30:.2f} GiB of checkpoint {step} in {seconds:.1f} s")
         return found
-
-    def _put_aside(self, step: int) -> Path:
-        return put_aside(self.folder / str(step), self.folder / "damaged")
 
     def find(self, which: str = "last") -> Manifest:
         """A whole checkpoint: "last", "best" or the number of its step.
@@ -148,10 +146,8 @@ class Checkpoints(contextlib.ExitStack):
             return self._check(step)
         except DamageError as error:
             rest = ", ".join(str(other) for other in self.steps() if other != step)
-            raise CheckpointError(
-                f"checkpoint {step} is damaged: {error}. "
-                f"{f'There are {rest} besides' if rest else 'There is no other'}"
-            ) from None
+            others = f"There are {rest} besides" if rest else "There is no other"
+            raise CheckpointError(f"checkpoint {step} is damaged: {error}. {others}") from None
 
     def restore(self, saved: Manifest, like: Any) -> TrainState:
         """The state of a checkpoint.
@@ -197,13 +193,13 @@ class Checkpoints(contextlib.ExitStack):
           SaveError: it was not saved, or the one before, in the background, was not.
         """
         self.wait()
-        if facts.step in self._done:
+        there = processes.several() or (self.folder / str(facts.step)).is_dir()
+        if facts.step in self._done and there:
             return self._guarded(self._annotate, facts)
         self.require_room(state)
         large = {"on": True, "off": False}.get(self._background, bytes_of(state) >= LARGE)
         if large and not processes.several():
-            # the buffers of the state are donated to the next step
-            copy = jax.tree.map(jnp.copy, state)
+            copy = jax.tree.map(jnp.copy, state)  # whose buffers are donated to the next step
             self._pending = self._pool.submit(self._guarded, self._save, facts, copy)
         else:
             self._guarded(self._save, facts, state)
@@ -244,16 +240,15 @@ class Checkpoints(contextlib.ExitStack):
         self._done.add(facts.step)
 
     def _save(self, facts: Manifest, state: TrainState) -> None:
-        folder = self.folder / str(facts.step)
-        new = folder.with_name(f"{facts.step}{UNFINISHED[0]}")
+        folder, new = (self.folder / f"{facts.step}{end}" for end in ("", UNFINISHED[0]))
         if processes.is_first():
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
         self._orbax.save(new / "state", args=ocp.args.StandardSave(state))
         if processes.is_first():
-            arrays, versions = arrays_of(state), manifest.versions()
-            about = dataclasses.replace(facts, arrays=arrays, versions=versions)
-            manifest.write(new, about)
+            facts = dataclasses.replace(facts, arrays=arrays_of(state), versions=versions())
+            manifest.write(new, facts)
+            self._remove(facts.step)  # of a save that failed at its very end
             new.rename(folder)
             sync_folder(self.folder)
             self._prune()
@@ -262,29 +257,33 @@ class Checkpoints(contextlib.ExitStack):
         """Gives a checkpoint its score and records."""
         if processes.is_first():
             folder = self.folder / str(facts.step)
-            score, history = facts.score, facts.history
-            about = dataclasses.replace(manifest.read(folder), score=score, history=history)
-            manifest.write(folder, about)
+            new: dict[str, Any] = {"score": facts.score, "history": facts.history}
+            manifest.write(folder, dataclasses.replace(manifest.read(folder), **new))
             self._prune()
 
     def _prune(self) -> None:
         """Removes the checkpoints that are neither among the newest nor the best."""
         kept = {*self.steps()[-(self.keep or 1) :], _best(self.manifests())}
         for step in {*self.steps()} - kept:
-            old = self.folder / f"{step}{UNFINISHED[1]}"
-            (self.folder / str(step)).rename(old)
-            shutil.rmtree(old)
+            with contextlib.suppress(OSError):  # tried again after the next save
+                self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        """Removes a checkpoint if it is there, such that it is never there in part."""
+        folder, old = self.folder / str(step), self.folder / f"{step}{UNFINISHED[1]}"
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(folder.rename(old), ignore_errors=True)  # another host may read there
 
 
-def steps_in(folder: Path) -> list[int]:
-    """The steps that folders of checkpoints are named by, in order."""
-    paths = folder.iterdir() if folder.is_dir() else ()
-    return sorted(int(p.name) for p in paths if p.name.isdecimal() and p.name.isascii())
+def is_unfinished(path: Path) -> bool:
+    """Whether a name in the folder of checkpoints is that of what a broken-off save leaves."""
+    return path.suffix in UNFINISHED and path.stem.isdecimal()
 
 
 def exist(workdir: Path) -> bool:
     """Whether there is any checkpoint in workdir, whole or not."""
-    return bool(steps_in(Path(workdir) / FOLDER))
+    return bool(manifest.steps_in(Path(workdir) / FOLDER))
 
 
 def _best(manifests: Mapping[int, Manifest]) -> int | None:

@@ -83,6 +83,8 @@ class Lock(contextlib.ExitStack):
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not self._read():
+                time.sleep(0.5)  # it is just being written
             raise LockError(
                 f"{self._who(self._read())} works there; wait for its end, or give another "
                 f"--workdir"
@@ -101,8 +103,12 @@ class Lock(contextlib.ExitStack):
                 f"{self._who(before)} worked there and did not say that it ended; if it is dead, "
                 f"remove {self.path}"
             )
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, (json.dumps(ours) + "\n").encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, (json.dumps(ours) + "\n").encode(), 0)
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def _free(self) -> None:
         if self.holds():
@@ -128,8 +134,8 @@ def _is_over(before: dict[str, Any], ours: dict[str, Any], supported: bool) -> b
     if supported:
         return True  # else the lock would be held
     try:
-        os.kill(int(before.get("pid", 0)), 0)
-    except (ProcessLookupError, ValueError):
+        os.kill(int(before["pid"]), 0)
+    except (KeyError, ProcessLookupError, TypeError, ValueError):
         return True
     except OSError:
         return False

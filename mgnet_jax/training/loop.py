@@ -13,26 +13,23 @@ from mgnet_jax.data.sets import load
 from mgnet_jax.training import processes, steps, watch
 from mgnet_jax.training.agreement import UNREADABLE, Agreement
 from mgnet_jax.training.checkpoint import Checkpoints
-from mgnet_jax.training.curves import plot_curves
+from mgnet_jax.training.files import writing
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.lock import locked
 from mgnet_jax.training.manifest import Manifest
-from mgnet_jax.training.metrics import MetricsWriter, NoMetrics, put_wrong_aside, read_metrics
 from mgnet_jax.training.progress import say
+from mgnet_jax.training.records import conclude, mend, open_metrics
 from mgnet_jax.training.report import DivergedError, Report
-from mgnet_jax.training.results import chosen_by, epoch_line, results_table
+from mgnet_jax.training.results import chosen_by, epoch_line
 from mgnet_jax.training.saving import Saver
 from mgnet_jax.training.supervise import Interrupted, StopSignal
 from mgnet_jax.training.workdir import begin, check_workdir, keep, with_decoder
-
-FILES = "checkpoints", "metrics.jsonl", "metrics.csv", "curves.png"
-"""What a run leaves, besides what it keeps of itself."""
 
 
 def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool = False) -> None:
     """Trains, or goes on with, the run in workdir until its last epoch.
 
-    Leaves `FILES`, run.json, config.json and data.json in workdir.
+    Leaves `records.FILES`, run.json, config.json and data.json in workdir.
 
     Args:
       config: a validated configuration.
@@ -48,6 +45,7 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
       LockError: another trainer works there.
       SaveError: checkpoints cannot be saved.
       TrainError: the loss or the weights are no longer finite.
+      WriteError: workdir cannot be written.
     """
     changed = check_workdir(config, workdir, resume_with)
     processes.check_shared(workdir)
@@ -56,22 +54,26 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
         check_last_batch(config, job.data.info, job.mesh.devices.size)
         if not processes.several():
             opened.callback(watch.end)
-        lock = opened.enter_context(locked(workdir))
         keeping = config.checkpoint.keep, config.checkpoint.background
-        checkpoints = opened.enter_context(Checkpoints(workdir, *keeping))
-        saved = checkpoints.newest()
+        with writing(workdir):
+            lock = opened.enter_context(locked(workdir))
+            checkpoints = opened.enter_context(Checkpoints(workdir, *keeping))
+            saved = checkpoints.newest()
         decoder = job.cut.decoder if job.train_feed.streamed else ""
-        run = begin(config, job.data, decoder, workdir, changed)
+        run = begin(config, job.data, decoder, workdir, resume_with)
         if changed:
             say(f"Going on with other values: {'; '.join(changed)}.")
-        keep(run, workdir)
+        with writing(workdir):
+            keep(run, workdir)
         finished = False
         if saved and saved.step == job.total_steps and saved.score is not None:
             finished = True
             say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
-            mend(job, workdir, saved)
+            with writing(workdir):
+                mend(job, workdir, saved)
         else:
-            writer = open_metrics(job, workdir, saved)
+            with writing(workdir):
+                writer = open_metrics(job, workdir, saved)
             report = opened.enter_context(Report(job, writer, started))
             saver = Saver(
                 checkpoints,
@@ -85,42 +87,8 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
             agreement = Agreement(job.mesh, lambda: stop.received or 0)
             _Loop(job, saved, saver, report, agreement).run()
     if processes.is_first():
-        conclude(job, workdir, finished)
-
-
-def open_metrics(job: Job, workdir: Path, saved: Manifest | None) -> MetricsWriter:
-    """The writer of a run's records, which has those up to the checkpoint."""
-    options = {
-        "history": saved.history if saved else "",
-        "further": job.columns,
-        "start_step": saved.step if saved else 0,
-        "tensorboard": job.config.log.tensorboard,
-    }
-    if not processes.is_first():
-        return NoMetrics(workdir, **options)
-    if saved is None and (workdir / "metrics.jsonl").exists():
-        say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
-    if wrong := put_wrong_aside(workdir, saved.history if saved else ""):
-        say(wrong)
-    return MetricsWriter(workdir, **options)
-
-
-def mend(job: Job, workdir: Path, saved: Manifest) -> None:
-    """Writes the records of a finished run again if they are not those of its checkpoint."""
-    whole = (workdir / "metrics.jsonl").exists() and (workdir / "metrics.csv").exists()
-    if processes.is_first() and (not whole or put_wrong_aside(workdir, saved.history)):
-        say(f"The metrics of {workdir} are not whole: they are written again.")
-        open_metrics(job, workdir, saved).close()
-
-
-def conclude(job: Job, workdir: Path, finished_before: bool) -> None:
-    """Plots the curves, and prints the scores and what is where."""
-    history, curves = read_metrics(workdir), workdir / "curves.png"
-    if not finished_before or not curves.exists():
-        plot_curves(history, curves, f"{job.model.spec} on {job.config.data.name}")
-    say(f"\n{results_table(job.config, history)}\n")
-    *there, last = [name for name in FILES if (workdir / name).exists()]
-    say(f"{', '.join(there)} and {last} are in {workdir}")
+        with writing(workdir):
+            conclude(job, workdir, finished)
 
 
 class _Loop:

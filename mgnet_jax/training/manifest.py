@@ -7,6 +7,7 @@ of the run's metrics up to the checkpoint, as in metrics.jsonl.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -56,6 +57,12 @@ class Manifest:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     history: str = ""
     files: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps that folders of checkpoints are named by, in order."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(p.name) for p in paths if re.fullmatch("0|[1-9][0-9]*", p.name))
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -60,24 +60,39 @@ def differ(workdir: Path) -> str:
     """What of metrics.csv is not as in metrics.jsonl; empty if it is all the same."""
     header, *rows = (workdir / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     expected = [_lines(r, header.strip().split(","))[1] for r in read_metrics(workdir)]
-    return "" if rows == expected else "is not what metrics.jsonl says"
+    known = header.startswith(",".join(COLUMNS))
+    return "" if rows == expected and known else "is not what metrics.jsonl says"
 
 
-def put_wrong_aside(workdir: Path, history: str) -> str:
-    """Moves a metrics.jsonl that does not begin with these records aside.
+def not_written(workdir: Path, history: str) -> str:
+    """What of the files of a finished run is not as it was; empty if all of it is."""
+    try:
+        if (workdir / "metrics.jsonl").read_bytes() != history.encode():
+            return "metrics.jsonl is not what was saved"
+        wrong = differ(workdir)
+        return wrong and f"metrics.csv {wrong}"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except ValueError:
+        return "metrics.csv is damaged"
+
+
+def put_wrong_aside(workdir: Path, history: str, whole: bool = False) -> str:
+    """Moves a metrics.jsonl that does not begin with these records, or is not them, aside.
 
     Args:
       workdir: folder of the run.
       history: the records of the run up to the checkpoint that it goes on from.
+      whole: whether those are all, as the run is finished.
 
     Returns:
       What was wrong, for people; empty where nothing was.
     """
     path, expected = workdir / "metrics.jsonl", history.encode()
     found = path.read_bytes() if path.is_file() else b""
-    if found.startswith(expected):
+    if found == expected or (found.startswith(expected) and not whole):
         return ""
-    lines = zip_longest(expected.splitlines(), found.splitlines())
+    lines = zip_longest(*(x.splitlines(keepends=True) for x in (expected, found)))
     at = next(i for i, (one, other) in enumerate(lines, 1) if one != other)
     what = f"{path}: record {at} is not the one that was saved" if found else f"{path} is missing"
     if path.exists():

@@ -67,12 +67,18 @@ class Saver:
         """
         watch.alive()
         if self.lock and not self.lock.holds():
-            raise SaveError(f"{self.lock.path.parent} was removed or replaced during the run")
+            raise SaveError(
+                f"{self.lock.path.parent} was removed or replaced, or {self.lock.path.name} in it, "
+                f"while the run worked there: nothing more is saved. Put the folder back, and the "
+                f"same command goes on from its newest checkpoint"
+            )
         facts = Manifest(
             int(state.step), self.run, {}, score, sums, self.devices, history=self.writer.history
         )
         try:
             self.checkpoints.save(state, facts)
+            if self._since:
+                self.checkpoints.wait()  # whether it succeeds at last must be known
             self.writer.catch_up()
         except (SaveError, OSError) as error:
             self._failed(error)
@@ -116,7 +122,7 @@ class Saver:
         """Says it and lets training go on, for a while."""
         now, self._error = time.monotonic(), error
         first, self._since, self._tried = not self._since, self._since or now, now
-        if processes.several() or now - self._since > self.bound:
+        if processes.several() or now - self._since >= self.bound:
             raise self._lost(error)
         if first:
             self.note(

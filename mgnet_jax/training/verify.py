@@ -40,7 +40,7 @@ def verify(folder: Path) -> list[Finding]:
 
 def _findings(folder: Path) -> Iterator[Finding]:
     whole: list[Manifest] = []
-    for step in checkpoint.steps_in(folder / checkpoint.FOLDER):
+    for step in manifest.steps_in(folder / checkpoint.FOLDER):
         finding, found = _checkpoint(folder / checkpoint.FOLDER / str(step))
         yield finding
         if found:
@@ -61,9 +61,9 @@ def _findings(folder: Path) -> Iterator[Finding]:
         yield Finding(name, _wrong(folder / name, partial(check, newest)))
     yield Finding("metrics.csv", _wrong(folder / "metrics.csv", lambda _: metrics.differ(folder)))
     for left in sorted((folder / checkpoint.FOLDER).glob("*.*")):
-        yield Finding(
-            f"checkpoints/{left.name}", note="of a broken-off save, or one under way", state=""
-        )
+        broken = "of a broken-off save, or one under way"
+        note = broken if checkpoint.is_unfinished(left) else "does not belong here"
+        yield Finding(f"checkpoints/{left.name}", note=note, state="")
     for aside in sorted([*folder.glob("damaged/*"), *folder.glob("checkpoints/damaged/*")]):
         yield Finding(str(aside.relative_to(folder)), note="moved aside as damaged", state="")
 
@@ -105,6 +105,8 @@ def _run(newest: Manifest | None, text: str) -> str:
 
 
 def _records(newest: Manifest | None, text: str) -> str:
-    metrics.parse(text.encode())
+    records = [(record["kind"], record["step"]) for record in metrics.parse(text.encode())]
+    if len(records) != len(set(records)):
+        return "has a record twice"
     same = not newest or text.startswith(newest.history)
     return "" if same else "does not begin with the records of the newest checkpoint"

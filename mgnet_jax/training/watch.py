@@ -26,7 +26,8 @@ class _Watch:
     ):
         self.seconds, self.code, self.text, self.log, self.over = seconds, code, text, log, over
         self.last, self.longest, self.ended = time.monotonic(), 0.0, threading.Event()
-        self.adapts = log is not None
+        self.adapts, self.pause = log is not None, min(5.0, seconds / 10)
+        self._seen, self._lock = self.last, threading.Lock()
         threading.Thread(target=self._look, name="watch", daemon=True).start()
 
     @property
@@ -35,20 +36,25 @@ class _Watch:
         return max(self.seconds, 20 * self.longest) if self.adapts else self.seconds
 
     def _look(self) -> None:
-        pause, before = min(5.0, self.seconds / 10), time.monotonic()
-        while not self.ended.wait(pause):
-            now = time.monotonic()
-            if now - before > 3 * pause:  # the whole process was stopped meanwhile
-                self.last += now - before
-            before = now
+        while not self.ended.wait(self.pause):
+            now = self.now()
             if not self.adapts:  # if even this thread cannot run
-                faulthandler.dump_traceback_later(self.seconds + 4 * pause, exit=True)
+                faulthandler.dump_traceback_later(self.seconds + 4 * self.pause, exit=True)
             if now - self.last > self.limit:
                 self._give_up()
             if (text := self.over()) and not self.ended.wait(GRACE):
                 os.write(2, f"\nerror: {text}\n".encode())
                 os._exit(self.code)
         faulthandler.cancel_dump_traceback_later()
+
+    def now(self) -> float:
+        """The time; that for which the whole process was stopped is left out of `last`."""
+        with self._lock:
+            now, before = time.monotonic(), self._seen
+            if now - before > 3 * self.pause:
+                self.last += now - before
+            self._seen = now
+            return now
 
     def _give_up(self) -> None:
         os.write(2, f"\nerror: {self.text.format(seconds=self.limit)}\n".encode())
@@ -94,7 +100,7 @@ def running() -> float:
 def alive() -> None:
     """Notes progress."""
     if _current:
-        now = time.monotonic()
+        now = _current.now()
         _current.longest, _current.last = max(_current.longest, now - _current.last), now
 
 

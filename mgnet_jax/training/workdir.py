@@ -134,7 +134,7 @@ def _check(info: Info, names: tuple[str, ...]) -> None:
 
 
 def begin(
-    config: ConfigDict, data: DataSet, decoder: str, workdir: Path, changed: list[str] | None = None
+    config: ConfigDict, data: DataSet, decoder: str, workdir: Path, changeable: bool = False
 ) -> dict[str, Any]:
     """Whose the checkpoints of a run are, see `Manifest.run`: made, or checked if it goes on.
 
@@ -143,30 +143,31 @@ def begin(
       data: its data set.
       decoder: of the photographs trained on.
       workdir: folder of the run.
-      changed: what of its configuration changes from here on, see `check_workdir`.
+      changeable: whether it may go on with other values of `config.CHANGEABLE`.
 
     Raises:
-      ConfigError: the run there was trained on other images.
+      ConfigError: the run there has another configuration, or was trained on other images.
       CheckpointError: its checkpoints are of several runs.
     """
     mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
     info = dataclasses.replace(data.info, mean=tuple(mean), std=tuple(std))
     prints = map(fingerprint, (data.train, data.test))
     kept = Kept(info, data.class_names, decoder, *prints)
+    newest = _newest(workdir)
     run: dict[str, Any] = {"config": flatten(config), "data": kept.content()}
-    if not checkpoint.exist(workdir):
+    if newest is None:
         return run | {"id": os.urandom(8).hex()}
-    if (saved := saved_data(workdir)) and (changed := _changes(saved, kept)):
+    saved = from_json(json.dumps(newest.run["config"]))
+    if now := _changed(saved, config, workdir, changeable):
+        change = {"step": newest.step, "changes": now}
+        run["changes"] = [*newest.run.get("changes", ()), change]
+    if changed := _changes(_as_kept(newest.run["data"]), kept):
         raise ConfigError(
             f"{workdir} holds a run on another data set than is in config.data.dir="
             f"{config.data.dir!r}: {'; '.join(changed)}. Give another --workdir, or the old data "
             f"set."
         )
-    run["id"], newest = _run_id(workdir), _newest(workdir)
-    if newest and changed:
-        now = {"step": newest.step, "changes": changed}
-        run["changes"] = [*newest.run.get("changes", ()), now]
-    return {**newest.run, **run} if newest else run
+    return {**newest.run, **run, "id": _run_id(workdir)}
 
 
 def keep(run: Mapping[str, Any], workdir: Path) -> None:
@@ -179,10 +180,13 @@ def keep(run: Mapping[str, Any], workdir: Path) -> None:
     if not processes.is_first():
         return
     about = {key: run[key] for key in ("id", "changes") if key in run}
+    goes_on = checkpoint.exist(workdir)
     for name, content in ((RUN, about), (DATA, run["data"]), (CONFIG, run["config"])):
         path, text = workdir / name, (json.dumps(content, indent=2) + "\n").encode()
         if not path.exists() or path.read_bytes() != text:
             replace_file(path, text)
+            if goes_on and name != CONFIG and "changes" not in run:  # some keys may change
+                say(f"{path} was not that of the run: it is written again from the checkpoint")
 
 
 def _changes(saved: Kept, now: Kept) -> list[str]:
@@ -207,8 +211,8 @@ def _run_id(workdir: Path) -> str:
         own = json.loads((workdir / RUN).read_text())["id"]
     except (OSError, KeyError, TypeError, ValueError):
         own = ""  # lost; it is the checkpoints'
-    if {own or next(iter(ids.values()))} == set(ids.values()):
-        return next(iter(ids.values()))
+    if len({own, *ids.values()} - {""}) <= 1:
+        return own or next(iter(ids.values()), "")
     foreign = [str(step) for step, other in ids.items() if other != own]
     raise checkpoint.CheckpointError(
         f"{workdir / checkpoint.FOLDER} has checkpoints of another run: {', '.join(foreign)}. Move "
@@ -228,21 +232,29 @@ def check_workdir(config: ConfigDict, workdir: Path, changeable: bool = False) -
       changeable: whether the keys in `config.CHANGEABLE` may change.
 
     Raises:
+      CheckpointError: its checkpoints are of several runs.
       ConfigError: workdir is a file or holds a run with another configuration.
     """
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file; give a folder")
-    saved = saved_config(workdir) if checkpoint.exist(workdir) else None
-    if not saved or not (changed := differences(saved, config)):
+    if not checkpoint.exist(workdir):
         return []
+    _run_id(workdir)
+    saved = saved_config(workdir)
+    return _changed(saved, config, workdir, changeable) if saved else []
+
+
+def _changed(saved: ConfigDict, config: ConfigDict, workdir: Path, changeable: bool) -> list[str]:
+    """What differs and decides the result; ConfigError if it may not."""
+    changed = differences(saved, config)
     other = differences(saved, config, (*RESUMABLE, *CHANGEABLE))
-    if changeable and not other:
-        return changed
-    flag = "" if other else ", or --resume_with to train on with the new ones"
-    raise ConfigError(
-        f"{workdir} holds a run with another configuration: {'; '.join(changed)}. Give another "
-        f"--workdir, the old values{flag}."
-    )
+    if changed and (other or not changeable):
+        flag = "" if other else ", or --resume_with to train on with the new ones"
+        raise ConfigError(
+            f"{workdir} holds a run with another configuration: {'; '.join(changed)}. Give another "
+            f"--workdir, the old values{flag}."
+        )
+    return changed
 
 
 def with_decoder(config: ConfigDict, workdir: Path) -> ConfigDict:
