@@ -621,7 +621,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "another data set goes on",
         "training/workdir.py",
-        "if changed := _changes(_as_kept(newest.run["data"]), kept):",
+        'if changed := _changes(_as_kept(newest.run["data"]), kept):',
         "if False:",
         "tools/test_class_folders.py",
     ),
