@@ -3,8 +3,9 @@
 Arrays are NHWC, kernels HWIO (height, width, channels in, channels out).
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from mgnet_jax.models import winograd
 from mgnet_jax.models.notation import ModelError
 
 ALGORITHMS = ("auto", "xla")
@@ -31,11 +33,11 @@ def conv(
     Pads `padding` zeros (default: k // 2) on every side, as PyTorch does; XLA's "SAME" would pad a
     stride-2 kernel on even sizes on one side only. The kernel is cast to x's type.
 
-    With algorithm "auto", where JAX's default backend is the CPU, the gradients have a form of
-    their own. XLA's CPU compiler rewrites the gradients' convolutions to a layout that has a fast
-    kernel only outside loops: in `lax.scan` they fall back to a naive one. So the same sums are
-    written in that layout to begin with (docs/decisions.md). With "xla", and on accelerators, they
-    are XLA's own. Both can be differentiated in forward and in reverse mode, and again.
+    With algorithm "auto" a program for a CPU computes it in forms of its own, by shape: where it
+    pays by Winograd's minimal filtering, and gradients in the layout that XLA's fast kernels for
+    CPUs want, also in loops (docs/decisions.md). The platform is the one that the program is
+    compiled for. With "xla", for other platforms, and in float64, they are XLA's own. All can be
+    differentiated in forward and in reverse mode, and again.
 
     Raises:
       ModelError: the padded grid is smaller than the kernel.
@@ -47,64 +49,168 @@ def conv(
             f"a grid of {x.shape[1]}x{x.shape[2]} is too small for a kernel of {kernel.shape[0]}x"
             f"{kernel.shape[1]} with a padding of {padding}: take larger images, or another network"
         )
-    if algorithm == "xla" or groups > 1 or jax.default_backend() != "cpu":
-        return _plain_conv(x, kernel, stride=stride, padding=padding, groups=groups)
-    return _conv_p.bind(x, kernel, stride=stride, padding=padding)
+    if algorithm == "xla" or groups > 1:
+        return _lax_conv(
+            x, kernel, (stride, stride), ((padding, padding),) * 2, feature_group_count=groups
+        )
+    return _conv_p.bind(x, kernel, geometry=Geometry(x.shape, kernel.shape, stride, padding))
+
+
+class Geometry(NamedTuple):
+    """The shapes of a convolution.
+
+    Attributes:
+      x: of the images, (N, H, W, c_in).
+      kernel: (k, k, c_in, c_out).
+      stride, padding: in pixels, the same on all sides.
+    """
+
+    x: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: int
+    padding: int
+
+    @property
+    def y(self) -> tuple[int, ...]:
+        """The shape of the result, (N, H', W', c_out)."""
+        size, _, _, c_out = self.kernel
+        grid = [(n + 2 * self.padding - size) // self.stride + 1 for n in self.x[1:3]]
+        return self.x[0], *grid, c_out
+
+    @property
+    def beyond(self) -> list[int]:
+        """Rows (columns) of padded x beyond the last window's end: the stride left them out."""
+        sizes = zip(self.x[1:3], self.y[1:3], strict=True)
+        return [
+            n + 2 * self.padding - self.kernel[0] - (n_out - 1) * self.stride for n, n_out in sizes
+        ]
+
+    def batch(self, n: int) -> "Geometry":
+        """The same with another number of images."""
+        return self._replace(x=(n, *self.x[1:]))
 
 
 _lax_conv = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-
-def _plain_conv(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: int, groups: int = 1
-) -> jax.Array:
-    margins = ((padding, padding), (padding, padding))
-    return _lax_conv(x, kernel, (stride, stride), margins, feature_group_count=groups)
+# A convolution y = x * k is bilinear, and its gradients are the two other contractions of the same
+# three arrays, x of k and g, and k of x and g: each is the transpose of the others. So three
+# primitives are enough for derivatives of any order, and each platform has its algorithm for each.
 
 
-def _beyond(x: Any, kernel: Any, g: Any, stride: int, padding: int) -> list[int]:
-    """Rows (columns) of padded x beyond the last window's end: the stride left them out."""
-    sizes = zip(x.shape[1:3], g.shape[1:3], strict=True)
-    return [n + 2 * padding - kernel.shape[0] - (n_out - 1) * stride for n, n_out in sizes]
+def _y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    """The convolution."""
+    margin = (geometry.padding, geometry.padding)
+    return _lax_conv(x, kernel, (geometry.stride,) * 2, (margin, margin))
 
 
-def _gradient_of_x(g: jax.Array, x: Any, kernel: Any, *, stride: int, padding: int) -> Any:
-    """From g (N, H', W', c_out), the gradient of the output; x is a shape alone."""
-    size = kernel.shape[0]
+def _x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    """From the gradient g of the result, that of x."""
     reflected = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    margin = size - 1 - padding
-    margins = [(margin, margin + b) for b in _beyond(x.aval, kernel, g, stride, padding)]
-    return _lax_conv(g, reflected, (1, 1), margins, lhs_dilation=(stride, stride))
+    margin = kernel.shape[0] - 1 - geometry.padding
+    margins = [(margin, margin + b) for b in geometry.beyond]
+    return _lax_conv(g, reflected, (1, 1), margins, lhs_dilation=(geometry.stride,) * 2)
 
 
-def _gradient_of_kernel(g: jax.Array, x: Any, kernel: Any, *, stride: int, padding: int) -> Any:
-    """From g (N, H', W', c_out), the gradient of the output; the kernel is a shape alone."""
+def _k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
+    """From the gradient g of the result, that of the kernel."""
     x_CHWN, g_HWNC = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3))
-    margins = [(padding, padding - b) for b in _beyond(x, kernel.aval, g, stride, padding)]
-    grad_IHWO = _lax_conv(x_CHWN, g_HWNC, (1, 1), margins, rhs_dilation=(stride, stride))
+    padding = geometry.padding
+    margins = [(padding, padding - b) for b in geometry.beyond]
+    grad_IHWO = _lax_conv(x_CHWN, g_HWNC, (1, 1), margins, rhs_dilation=(geometry.stride,) * 2)
     return jnp.transpose(grad_IHWO, (1, 2, 0, 3))
 
 
-def _one_batch(arguments: Any, axes: Any, *, stride: int, padding: int) -> tuple[jax.Array, int]:
-    """vmap: images of a shared kernel are one larger batch; kernels of their own are XLA's case."""
-    (x, kernel), (x_axis, kernel_axis) = arguments, axes
+def _xla_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
+    """The same as XLA's own."""
+    like = jax.ShapeDtypeStruct(geometry.kernel, x.dtype)
+    (grad,) = jax.linear_transpose(lambda k: _y(x, k, geometry=geometry), like)(g)
+    return grad
+
+
+def _minimal(geometry: Geometry, least: int) -> bool:
+    """Whether to use Winograd's filtering: for 3x3, grids that large, and 48 channels and more.
+
+    Below, its transforms cost more than they save (benchmarks/convolution.py).
+    """
+    plain = geometry.kernel[:2] == (3, 3) and (geometry.stride, geometry.padding) == (1, 1)
+    return plain and min(geometry.x[1:3]) >= least and min(geometry.kernel[2:]) >= 48
+
+
+def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    if x.dtype == jnp.float32 and _minimal(geometry, 24):
+        return winograd.conv(x, kernel)
+    return _y(x, kernel, geometry=geometry)
+
+
+def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    if g.dtype == jnp.float32 and _minimal(geometry, 24):
+        return winograd.conv(g, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    return _x(g, kernel, geometry=geometry)
+
+
+def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
+    if x.dtype == jnp.float32 and _minimal(geometry, 12):
+        return winograd.gradient_of_kernel(x, g)
+    return _k(x, g, geometry=geometry)
+
+
+def _primitive(name: str, result: str, xla: Callable, cpu: Callable) -> Primitive:
+    """A contraction of two arrays; `result` is the name of its shape's in `Geometry`."""
+    primitive = Primitive(f"conv_{name}")
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
+
+    def abstract(a: Any, b: Any, *, geometry: Geometry) -> Any:
+        return jax.core.ShapedArray(getattr(geometry, result), a.dtype)
+
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(xla, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    return primitive
+
+
+_conv_p = _primitive("y", "y", _y, _cpu_y)
+_conv_x_p = _primitive("x", "x", _x, _cpu_x)
+_conv_k_p = _primitive("k", "kernel", _xla_k, _cpu_k)
+
+ad.defbilinear(
+    _conv_p,
+    lambda g, x, kernel, *, geometry: _conv_x_p.bind(g, kernel, geometry=geometry),
+    lambda g, x, kernel, *, geometry: _conv_k_p.bind(x, g, geometry=geometry),
+)
+ad.defbilinear(
+    _conv_x_p,  # of g and kernel
+    lambda t, g, kernel, *, geometry: _conv_p.bind(t, kernel, geometry=geometry),
+    lambda t, g, kernel, *, geometry: _conv_k_p.bind(t, g, geometry=geometry),
+)
+ad.defbilinear(
+    _conv_k_p,  # of x and g
+    lambda t, x, g, *, geometry: _conv_x_p.bind(g, t, geometry=geometry),
+    lambda t, x, g, *, geometry: _conv_p.bind(x, t, geometry=geometry),
+)
+
+
+def _of_images(primitive: Primitive, arguments: Any, axes: Any, *, geometry: Geometry) -> Any:
+    """vmap: images of a shared kernel are one larger batch; with kernels of their own, a loop."""
+    (images, kernel), (axis, kernel_axis) = arguments, axes
     if kernel_axis is not None:
-        plain = partial(_plain_conv, stride=stride, padding=padding)
-        return jax.vmap(plain, (x_axis, kernel_axis))(x, kernel), 0
-    x = jnp.moveaxis(x, x_axis, 0)
-    out = _conv_p.bind(x.reshape(-1, *x.shape[2:]), kernel, stride=stride, padding=padding)
-    return out.reshape(*x.shape[:2], *out.shape[1:]), 0
+        return _one_by_one(primitive, arguments, axes, geometry=geometry)
+    images = jnp.moveaxis(images, axis, 0)
+    count, n = images.shape[:2]
+    merged = images.reshape(count * n, *images.shape[2:])
+    out = primitive.bind(merged, kernel, geometry=geometry.batch(count * n))
+    return out.reshape(count, n, *out.shape[1:]), 0
 
 
-def _abstract(x: Any, kernel: Any, *, stride: int, padding: int) -> Any:
-    size, _, _, c_out = kernel.shape
-    grid = [max(0, (n + 2 * padding - size) // stride + 1) for n in x.shape[1:3]]
-    return jax.core.ShapedArray((x.shape[0], *grid, c_out), x.dtype)
+def _one_by_one(primitive: Primitive, arguments: Any, axes: Any, *, geometry: Geometry) -> Any:
+    """vmap, where the results are of kernels of their own."""
+    size = next(a.shape[i] for a, i in zip(arguments, axes, strict=True) if i is not None)
+    whole = [
+        jnp.broadcast_to(a, (size, *a.shape)) if i is None else jnp.moveaxis(a, i, 0)
+        for a, i in zip(arguments, axes, strict=True)
+    ]
+    return lax.map(lambda pair: primitive.bind(*pair, geometry=geometry), tuple(whole)), 0
 
 
-_conv_p = Primitive("conv_with_gradients_for_loops")
-_conv_p.def_impl(jax.jit(_plain_conv, static_argnames=("stride", "padding")))
-_conv_p.def_abstract_eval(_abstract)
-ad.defbilinear(_conv_p, _gradient_of_x, _gradient_of_kernel)
-batching.primitive_batchers[_conv_p] = _one_batch
-mlir.register_lowering(_conv_p, mlir.lower_fun(_plain_conv, multiple_results=False))
+batching.primitive_batchers[_conv_p] = partial(_of_images, _conv_p)
+batching.primitive_batchers[_conv_x_p] = partial(_of_images, _conv_x_p)
+batching.primitive_batchers[_conv_k_p] = partial(_one_by_one, _conv_k_p)

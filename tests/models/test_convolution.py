@@ -1,5 +1,8 @@
 """The convolution and its gradients against their definitions, in every way to differentiate."""
 
+import re
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -86,18 +89,24 @@ def test_a_hessian_vector_product_is_forward_over_reverse() -> None:
     chex.assert_trees_all_close(forward, reverse, rtol=1e-4, atol=1e-3)
 
 
-def test_on_accelerators_conv_is_jaxs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, kernel = jnp.asarray(normal(0, 1, 5, 4, 2)), jnp.asarray(normal(1, 3, 3, 2, 2))
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_platform_that_a_program_is_for_decides(stride: int) -> None:
+    """On accelerators a convolution and its gradients are XLA's own, also when lowered here."""
+    x = jax.ShapeDtypeStruct((4, 32, 32, 64), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32)
 
-    def primitives() -> set[str]:
-        jaxpr = jax.make_jaxpr(lambda x: conv(x, kernel, 2))(x)
-        return {equation.primitive.name for equation in jaxpr.eqns}
+    def program(algorithm: str, platform: str) -> list[str]:
+        def gradients(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            y, vjp = jax.vjp(lambda x, k: conv(x, k, stride, algorithm=algorithm), x, kernel)
+            return vjp(y)
 
-    assert "conv_general_dilated" not in primitives()
-    on_cpu = conv(x, kernel, 2)
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert primitives() == {"conv_general_dilated"}
-    chex.assert_trees_all_equal(conv(x, kernel, 2), on_cpu)
+        lowered = jax.jit(gradients).trace(x, kernel).lower(lowering_platforms=(platform,))
+        return sorted(re.findall(r"stablehlo.(convolution|while|dot_general)", lowered.as_text()))
+
+    for platform in ("cuda", "tpu"):
+        assert program("auto", platform) == program("xla", platform)
+        assert program("auto", platform).count("convolution") == 3
+    assert ("dot_general" in program("auto", "cpu")) == (stride == 1)
 
 
 @pytest.mark.parametrize("axes", [(0, None), (3, None), (0, 0), (None, 1)])
@@ -160,3 +169,42 @@ def test_forward_mode_is_reverse_mode(convolution: str) -> None:
 def test_a_grid_smaller_than_the_kernel_is_named() -> None:
     with pytest.raises(ModelError, match=r"a grid of 2x9 is too small for a kernel of 11x11"):
         conv(jnp.zeros((1, 2, 9, 1)), jnp.zeros((11, 11, 1, 1)), 4, padding=2)
+
+
+@pytest.mark.parametrize(
+    ("n", "height", "width", "c_in", "c_out"),
+    [(3, 25, 24, 50, 64), (4, 32, 32, 64, 48), (1, 24, 27, 48, 49), (17, 28, 28, 64, 64)],
+)
+def test_minimal_filtering_is_the_convolution(
+    n: int, height: int, width: int, c_in: int, c_out: int
+) -> None:
+    """And its gradients, against float64; also of grids that tiles of 4x4 do not fit."""
+    x, kernel = normal(0, n, height, width, c_in), normal(1, 3, 3, c_in, c_out)
+    g = normal(2, n, height, width, c_out)
+
+    def both(x: jax.Array, kernel: jax.Array, g: jax.Array) -> Any:
+        y, vjp = jax.vjp(conv, x, kernel)
+        return y, *vjp(g)
+
+    lowered = jax.jit(both).lower(x, kernel, g).as_text()
+    assert "stablehlo.convolution" not in lowered
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(a, jnp.float64) for a in (x, kernel, g)]
+        exact = [np.asarray(a) for a in jax.jit(both)(*wide)]
+    for a, b in zip(jax.jit(both)(x, kernel, g), exact, strict=True):
+        assert np.abs(a - b).max() <= 3e-5 * np.abs(b).max()
+
+
+def test_forward_mode_goes_through_all_derivatives() -> None:
+    """jvp, jacfwd, linear_transpose and second derivatives, with minimal filtering too."""
+    x, kernel = normal(0, 1, 24, 24, 48), normal(1, 3, 3, 48, 48)
+    t = normal(2, *x.shape)
+    _, tangent = jax.jvp(lambda x: conv(x, kernel), (x,), (t,))
+    chex.assert_trees_all_close(tangent, conv(t, kernel), rtol=1e-4, atol=1e-3)
+    (transposed,) = jax.linear_transpose(lambda x: conv(x, kernel), x)(t)
+    _, vjp = jax.vjp(lambda x: conv(x, kernel), x)
+    chex.assert_trees_all_equal(transposed, vjp(t)[0])
+    _, of_grad = jax.jvp(jax.grad(lambda k: jnp.sum(conv(x, k) ** 2)), (kernel,), (kernel,))
+    chex.assert_trees_all_close(
+        of_grad, jax.grad(lambda k: jnp.sum(conv(x, k) ** 2))(kernel), rtol=1e-3, atol=1.0
+    )
