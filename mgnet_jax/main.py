@@ -9,19 +9,34 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which take seconds
 
+import os
 import signal
 import sys
+from types import FrameType
 
 
 def main(argv: list[str]) -> int:
     """Runs the command, the program and its arguments, and gives its exit code."""
     from mgnet_jax.commandline import run
 
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return run(argv, STARTED)
 
 
+def leave(number: int, frame: FrameType | None) -> None:
+    """Ends the process, quietly, where nothing has been begun that could be saved."""
+    os.write(2, f"\nstopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
+
+
 if __name__ == "__main__":
+    STOPS = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s)]
+    for number in STOPS:  # one that is ignored (it is 1) stays so
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
     code = main(sys.argv)
-    if code == 128 + signal.SIGTERM:  # it is being done: schedulers may send it again
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if code > 128:  # it is being done: schedulers may send it again
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(code)

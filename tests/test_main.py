@@ -16,8 +16,9 @@ from mgnet_jax.main import main
 from mgnet_jax.models import ModelError, SpecError
 from mgnet_jax.tools.tool import Command, Flag
 from mgnet_jax.training.checkpoint import CheckpointError
-from mgnet_jax.training.loop import Interrupted, TrainError
 from mgnet_jax.training.metrics import LogError
+from mgnet_jax.training.report import TrainError
+from mgnet_jax.training.supervise import Interrupted
 
 
 @pytest.mark.parametrize(

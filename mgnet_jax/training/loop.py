@@ -41,7 +41,7 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
       CheckpointError: no checkpoint there is whole, or they are of another run or network.
       ConfigError: workdir holds a run with another configuration.
       DataError: the data set cannot be read.
-      Interrupted: SIGINT or SIGTERM came; the state was saved.
+      Interrupted: SIGINT, SIGTERM or SIGHUP came; the state was saved.
       LockError: another trainer works there.
       SaveError: checkpoints cannot be saved.
       TrainError: the loss or the weights are no longer finite.
@@ -85,7 +85,7 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
                 report.progress.note,
             )
             agreement = Agreement(job.mesh, lambda: stop.received or 0)
-            _Loop(job, saved, saver, report, agreement).run()
+            _Loop(job, saved, saver, report, agreement, stop).run()
     if processes.is_first():
         with writing(workdir):
             conclude(job, workdir, finished)
@@ -101,8 +101,10 @@ class _Loop:
         saver: Saver,
         report: Report,
         agreement: Agreement,
+        stop: StopSignal,
     ):
         self.job, self.saver, self.report, self.agreement = job, saver, report, agreement
+        self.stop = stop
         self.begin(saved)
         if saved:
             devices = job.mesh.devices.size
@@ -211,6 +213,7 @@ class _Loop:
     def advance(self) -> None:
         """Starts the next call, and meanwhile reports the one before."""
         job, begin, report = self.job, self.step, self.report
+        self.stop.to_save = True
         end = job.next_stop(begin, self.agreement.steps(report.pace.steps))
         agreement, wanted, so_far = self.agreement, report.pace.steps, self.metrics
         self.state, metrics = job.train_steps(self.state, so_far, begin, end, agreement, wanted)
