@@ -9,7 +9,7 @@ from mgnet_jax.config.table import KEYS, check_name, default, flatten
 
 RESUMABLE = (
     *("log.", "eval.", "checkpoint.", "supervise.", "model.unroll", "train.sharding", "name"),
-    *("data.dir", "data.workers", "data.threads", "data.prefetch"),
+    *("data.dir", "data.verify", "data.workers", "data.threads", "data.prefetch"),
 )
 """Keys (or beginnings of keys) that a continued run may change: its result stays the same."""
 

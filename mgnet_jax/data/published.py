@@ -217,7 +217,7 @@ _CIFAR100_PYTHON = Form(
     names="meta",
     read_names=functools.partial(read_python_names, key=b"fine_label_names"),
 )
-_FORMS = {
+FORMS = {
     "mnist": (_MNIST,),
     "cifar10": (_CIFAR10_BINARY, _CIFAR10_PYTHON),
     "cifar100": (_CIFAR100_BINARY, _CIFAR100_PYTHON),
@@ -249,13 +249,13 @@ def find(name: str, root: Path | None, splits: Sequence[str]) -> tuple[Form, dic
       DataError: if no form is complete; it names what is missing, the folders, and the remedy.
     """
     remedy = f"Say where the files are with {WHERE}; they are published at {_URLS[name]}"
-    wanted = " or ".join(", ".join(form.files(splits)) for form in _FORMS[name])
+    wanted = " or ".join(", ".join(form.files(splits)) for form in FORMS[name])
     if root is None:
         raise DataError(f"{name}: no folder is given to hold {wanted}. {remedy}")
     if not os.path.isdir(root):
         raise DataError(f"{name}: {root} is not a folder; it is to hold {wanted}. {remedy}")
     attempts = []
-    for form in _FORMS[name]:
+    for form in FORMS[name]:
         for folder in (root, *(root / below for below in form.folders)):
             spelled = {file: _spelled(folder, file) for file in form.files(splits)}
             paths = {file: path for file, path in spelled.items() if path}

@@ -78,7 +78,7 @@ def load(data: Mapping[str, Any]) -> DataSet:
         found = _listing(data)
         info = _as_found(_cropped(SETS[data["name"]].info, data), found)
         return DataSet(info, found.train, found.test, found.class_names)
-    read = sources.load(data["name"], data["dir"], data["source"])
+    read = sources.load(data["name"], data["dir"], data["source"], verify=data["verify"])
     info = dataclasses.replace(read.info, train_size=len(read.train), test_size=len(read.test))
     return dataclasses.replace(read, info=info)
 
@@ -94,9 +94,10 @@ def load_test(data: Mapping[str, Any], info: Info, class_names: tuple[str, ...])
     Raises:
       DataError: they cannot be read, or are of other classes.
     """
+    unlike = ""
     if not are_photographs(data):
-        read = sources.load(data["name"], data["dir"], data["source"], ("test",))
-        test, names = read.test, read.class_names
+        read = sources.load(data["name"], data["dir"], data["source"], ("test",), data["verify"])
+        test, names, unlike = read.test, read.class_names, read.unlike
     else:
         found = _listing(data, class_names)
         test, names = found.test, found.class_names
@@ -105,7 +106,8 @@ def load_test(data: Mapping[str, Any], info: Info, class_names: tuple[str, ...])
             f"config.data.dir={data['dir']!r} has the classes {_few(names)}, and the network was "
             f"trained on {_few(class_names)}"
         )
-    return DataSet(dataclasses.replace(info, test_size=len(test)), None, test, class_names or names)
+    info = dataclasses.replace(info, test_size=len(test))
+    return DataSet(info, None, test, class_names or names, unlike)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mgnet_jax.data import published
+from mgnet_jax.data import checksums, published
 from mgnet_jax.data.info import DataError, ImageSet, Info
 from mgnet_jax.data.photographs import demo, prepared, tfds
 
@@ -41,12 +41,17 @@ class DataSet:
     """Training and test images, and the name of each class in label order.
 
     What was not asked for is None or, of the names, ().
+
+    Attributes:
+      unlike: what differs from the set that was published, for people; empty where nothing does, or
+        nobody looked.
     """
 
     info: Info
     train: Any
     test: Any
     class_names: tuple[str, ...]
+    unlike: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +90,7 @@ def load(
     directory: str | None = None,
     source: str = "files",
     splits: Sequence[str] = SPLITS,
+    verify: str = "off",
 ) -> DataSet:
     """Reads a small data set into memory.
 
@@ -103,10 +109,30 @@ def load(
         format, in its own default folder if neither `directory` nor $MGNET_DATA is set. It has
         the same images, but TensorFlow Datasets shuffled them when it prepared them.
       splits: what is read, "train" and "test"; the files of the other need not be there.
+      verify: whether a set with checksums is compared with the published one: "off", "warn" to note
+        what is `unlike`, "strict" to refuse it. Of prepared sets, which are shuffled, the sizes.
 
     Raises:
       DataError: for an unknown name or source, and for files that are missing or malformed.
     """
+    read = _read(name, directory, source, splits)
+    if verify == "off" or name not in published.FORMS:
+        return read
+    sizes = {"train": read.info.train_size, "test": read.info.test_size}
+    counts = {s: (len(getattr(read, s)), sizes[s]) for s in splits}
+    root = folder_of(directory) if source == "files" else None
+    if not (found := checksums.differences(name, root, counts)):
+        return read
+    text = f"{name} is not as published: {'; '.join(found)}"
+    if verify == "strict":
+        raise DataError(
+            f"{text}. Get the published files, or set config.data.verify='warn' to use these"
+        )
+    return dataclasses.replace(read, unlike=text)
+
+
+def _read(name: str, directory: str | None, source: str, splits: Sequence[str]) -> DataSet:
+    """Reads a set as `load` says, whatever it holds."""
     found = SETS[_known("data set", name, SETS)]
     if _known("source", source, ("files", "tfds")) == "tfds":
         return _load_prepared(found.info, folder_of(directory))

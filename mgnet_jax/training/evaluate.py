@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 from mgnet_jax.data.fingerprint import fingerprint
 from mgnet_jax.data.info import DataError, Info
 from mgnet_jax.data.sets import load, load_test
+from mgnet_jax.training import processes
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
-from mgnet_jax.training.progress import say, table
+from mgnet_jax.training.progress import say, table, warn
 from mgnet_jax.training.report import TrainError
 from mgnet_jax.training.results import as_row
 from mgnet_jax.training.workdir import Kept, check_workdir, require_checkpoints
@@ -43,6 +44,7 @@ def evaluate(
     require_checkpoints(workdir)
     check_workdir(config, workdir)
     data = load_test(config.data, info, kept.class_names if kept else ())
+    warn(data.unlike if processes.is_first() else "")
     if kept and kept.test and kept.test != fingerprint(data.test):
         changed = (
             f"the {len(data.test):,} test images in config.data.dir={config.data.dir!r} are not "

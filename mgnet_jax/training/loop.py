@@ -17,7 +17,7 @@ from mgnet_jax.training.files import writing
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.lock import locked
 from mgnet_jax.training.manifest import Manifest
-from mgnet_jax.training.progress import say
+from mgnet_jax.training.progress import say, warn
 from mgnet_jax.training.records import conclude, mend, open_metrics
 from mgnet_jax.training.report import DivergedError, Report
 from mgnet_jax.training.results import chosen_by, epoch_line
@@ -50,7 +50,9 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
     changed = check_workdir(config, workdir, resume_with)
     processes.check_shared(workdir)
     with StopSignal() as stop, contextlib.ExitStack() as opened:
-        job = Job(with_decoder(config, workdir), load(config.data))
+        data = load(config.data)
+        warn(data.unlike if processes.is_first() else "")
+        job = Job(with_decoder(config, workdir), data)
         check_last_batch(config, job.data.info, job.mesh.devices.size)
         if not processes.several():
             opened.callback(watch.end)

@@ -27,6 +27,12 @@ def say(text: str, *, end: str = "\n", stream: TextIO | None = None) -> None:
     print(text.encode(encoding, "replace").decode(encoding), end=end, file=out, flush=True)
 
 
+def warn(text: str) -> None:
+    """Show what may be wrong, if it is anything, on stderr."""
+    if text:
+        say(f"warning: {text}", stream=sys.stderr)
+
+
 def duration(seconds: float) -> str:
     """Format seconds >= 0, to the nearest one, as m:ss, h:mm:ss or `2 days h:mm:ss`."""
     minutes, s = divmod(round(seconds), 60)

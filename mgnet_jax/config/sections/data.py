@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, Key, at_least, choice, per_channel
-from mgnet_jax.data import sets, sources
+from mgnet_jax.data import published, sets, sources
 from mgnet_jax.data.info import Info
 
 KEYS = {
@@ -19,6 +19,11 @@ KEYS = {
         ("files", "tfds", "folder"),
         "published files; prepared by --mode=prepare or tensorflow-datasets; a folder for each "
         "class, or ImageNet's archives",
+    ),
+    "data.verify": choice(
+        "warn",
+        ("warn", "strict", "off"),
+        "images of MNIST or CIFAR that are not those published: say so, refuse them, do not look",
     ),
     "data.validation": at_least(
         0, 0, "training images held out; if any, they and never the test set choose the best epoch"
@@ -109,6 +114,11 @@ def check(config: ConfigDict, info: Info, devices: int) -> None:
 def check_source(config: ConfigDict) -> None:
     """Raises ConfigError if a data set is asked for in a way that it cannot be had."""
     data = config.data
+    if data.verify != "warn" and (sets.are_photographs(data) or data.name not in published.FORMS):
+        raise ConfigError(
+            f"config.data.verify={data.verify!r} is for {', '.join(published.FORMS)}, whose "
+            f"published files are known: leave it at 'warn'"
+        )
     if sets.are_photographs(data):
         if data.source == "files":
             raise ConfigError(
