@@ -65,8 +65,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "XLA's padding",
         "models/convolution.py",
-        "margins = ((padding, padding), (padding, padding))",
-        'margins = "SAME"',
+        "(geometry.stride,) * 2, (margin, margin))",
+        "(geometry.stride,) * 2, 'SAME')",
         "models/test_convolution.py",
     ),
     (
@@ -131,15 +131,15 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "drops count from the end of warm-up",
         "training/optim.py",
-        "drop - warmup: optim",
-        "drop: optim",
+        "ahead = warmup + optim",
+        "ahead = optim",
         "training/test_optim.py",
     ),
     (
         "the epochs of the schedule count from 0 in spite of first_epoch",
         "training/optim.py",
-        'every - optim["first_epoch"] * steps_per_epoch, total',
-        "every, total",
+        'warmup + optim["first_epoch"] * steps_per_epoch',
+        "warmup",
         "training/test_optim.py",
     ),
     (
@@ -274,6 +274,13 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "if not steps.all_finite(",
         "if steps is (",
         "tools/test_train.py",
+    ),
+    (
+        "tiles of the kernel's gradient are not those of the result",
+        "models/winograd.py",
+        "_transform(OUTPUT.T, parts)",
+        "_transform(OUTPUT.T[::-1], parts)",
+        "models/test_convolution.py",
     ),
     (
         "a step that is not finite is taken",
@@ -453,8 +460,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "vmap mixes images",
         "models/convolution.py",
-        "x = jnp.moveaxis(x, x_axis, 0)",
-        "x = jnp.moveaxis(x, x_axis, 0)[::-1]",
+        "images = jnp.moveaxis(images, axis, 0)",
+        "images = jnp.moveaxis(images, axis, 0)[::-1]",
         "models/test_convolution.py",
     ),
     (

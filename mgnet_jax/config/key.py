@@ -31,10 +31,10 @@ def choice(default: str, choices: tuple[str, ...], meaning: str) -> Key:
     return Key(default, meaning, lambda v: v in choices, "one of " + ", ".join(map(repr, choices)))
 
 
-def at_least(low: int, default: int, meaning: str) -> Key:
-    """A whole number in [low, 2**32)."""
-    fits = lambda v: low <= v < 2**32  # noqa: E731
-    return Key(default, meaning, fits, f"a whole number >= {low} and < 2**32")
+def at_least(low: int, default: int, meaning: str, bits: int = 32) -> Key:
+    """A whole number in [low, 2**bits)."""
+    fits = lambda v: low <= v < 2**bits  # noqa: E731
+    return Key(default, meaning, fits, f"a whole number >= {low} and < 2**{bits}")
 
 
 def per_channel(meaning: str, above: float = -INFINITY) -> Key:

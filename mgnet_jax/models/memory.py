@@ -178,7 +178,7 @@ def peak(program: Program, turn: int = 0, replaced: list[Value] | None = None) -
         buffers += _copies(live, replaced, groups)
     _reuse(order, reads)
     turn_place = next((op.place for op in order if op.ready >= turn), len(order))
-    change = np.zeros((2, len(order) + 2), np.int64)  # activations; all
+    change = np.zeros((2, len(order) + 2), object)  # activations; all: whole numbers of any size
     for v in buffers:
         kept = v.by is not None and 0 <= v.by.ready < turn and v.death >= turn_place
         for row in change[1 - kept :]:

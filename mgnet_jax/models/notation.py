@@ -172,13 +172,13 @@ class Reader:
             self.fail(what)
 
     def number(self, what: str) -> int:
-        """Reads a whole number >= 1."""
+        """Reads a whole number >= 1 and < 10**9."""
         self.skip_space()
         before = self.place
-        digits = self.match(self._NUMBER)
-        if not digits or int(digits) < 1:
+        digits = (self.match(self._NUMBER) or "").lstrip("0")
+        if not 1 <= len(digits) <= 9:
             self.place = before
-            self.fail(f"a whole number of {what} >= 1")
+            self.fail(f"a whole number of {what} >= 1" + " and < 10**9" * (len(digits) > 9))
         return int(digits)
 
     def list_of(self, item: Callable[[], T], end: str) -> list[T]:

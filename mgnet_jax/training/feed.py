@@ -254,6 +254,8 @@ def scoring_feed(
     mesh: Mesh,
 ) -> Feed:
     """Batches of every image once, of at most `batch_size`; the rest is as in `training_feed`."""
+    devices = mesh.devices.size
+    batch_size = min(batch_size, -(-len(images) // devices) * devices)
     if isinstance(images, ImageSet):
         return ResidentScoring(images, batch_size, mesh)
 
@@ -262,7 +264,5 @@ def scoring_feed(
             raise ValueError(f"photographs are scored from the first on, not from batch {start}")
         return stream.scoring_stream(images, batch_size, cut, reading, convert)
 
-    devices = mesh.devices.size
-    batch_size = min(batch_size, -(-len(images) // devices) * devices)
     count = -(-len(images) // batch_size)
     return Streamed(open_at, len(images), count, batch_size, None, cut.image_shape, mesh)

@@ -1,7 +1,7 @@
 """What a configuration asks for, made: the network, its batches, the compiled steps."""
 
 import dataclasses
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ from mgnet_jax.training.agreement import Agreement
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.pace import Pace
 from mgnet_jax.training.state import TrainState, create_state
+
+RATES = 1024  # learning rates computed at a time
 
 
 class Job:
@@ -63,7 +65,8 @@ class Job:
         self.total_steps = config.train.epochs * self.steps_per_epoch
         schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, schedule)
-        self._schedule = schedule
+        steps_of = lambda block: np.arange(block * RATES, (block + 1) * RATES)  # noqa: E731
+        self._rates = lru_cache(1)(lambda block: np.asarray(jax.vmap(schedule)(steps_of(block))))
         watched = ",grad_norm" if config.train.on_nonfinite != "stop" else ""
         self.measures = measures.chosen(config.log.measures + watched)
         self.skips = config.train.on_nonfinite == "skip"
@@ -85,10 +88,9 @@ class Job:
         key = self._step_rng
         self.step_rng = jax.random.fold_in(key, times) if times else key
 
-    @cached_property
-    def learning_rates(self) -> np.ndarray:
-        """One a step, float (total_steps,); on the host: reporting one waits for no device."""
-        return np.asarray(jax.vmap(self._schedule)(np.arange(self.total_steps)))
+    def learning_rate(self, step: int) -> float:
+        """That of a step, from 0; on the host: reporting one waits for no device."""
+        return self._rates(step // RATES)[step % RATES]
 
     @cached_property
     def state_shapes(self) -> Any:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -23,19 +25,43 @@ def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -
     warmup = round(optim["warmup_epochs"] * steps_per_epoch)
     if optim["schedule"] == "cosine":
         main = optax.cosine_decay_schedule(peak, max(1, total - warmup))
-    elif optim["schedule"] == "step":
-        every = optim["step_epochs"] * steps_per_epoch
-        drops = range(every - optim["first_epoch"] * steps_per_epoch, total, every)
-        before = sum(drop <= warmup for drop in drops)
-        main = optax.piecewise_constant_schedule(
-            peak * optim["step_factor"] ** before,
-            {drop - warmup: optim["step_factor"] for drop in drops if drop > warmup},
+    elif optim["schedule"] == "step" and optim["step_epochs"] <= epochs:
+        ahead = warmup + optim["first_epoch"] * steps_per_epoch
+        main = _drops(
+            peak, optim["step_factor"], optim["step_epochs"] * steps_per_epoch, ahead, total
         )
     else:
         main = optax.constant_schedule(peak)
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def _drops(peak: float, factor: float, every: int, ahead: int, total: int) -> optax.Schedule:
+    """The rate at its peak times a factor for each `every` steps: optax's piecewise constant one.
+
+    Looked up by the number of drops, for this may be millions.
+
+    Args:
+      peak: before any drop.
+      factor: of a drop.
+      every: steps between drops.
+      ahead: what the schedule's step 0 is counted as.
+      total: steps of training.
+    """
+    before = ahead // every
+    rates = np.full((total + ahead) // every - before + 1, factor, jnp.result_type(float))
+    rates[0] = peak * factor**before
+    rates = np.multiply.accumulate(rates)
+    rates[rates < np.finfo(rates.dtype).tiny] = 0  # as XLA does
+    last = np.flatnonzero(np.diff(rates, append=rates[-1]))  # all after it are the same
+    table = rates[: last[-1] + 2] if last.size else rates[:1]
+
+    def schedule(step: Any) -> jax.Array:
+        drops = (step + ahead) // every - before
+        return jnp.asarray(table)[jnp.clip(drops, 0, len(table) - 1)]
+
+    return schedule
 
 
 def make_optimizer(

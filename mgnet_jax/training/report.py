@@ -128,7 +128,7 @@ class Report(contextlib.ExitStack):
             "train",
             step,
             step / job.steps_per_epoch,
-            learning_rate=job.learning_rates[step - 1],
+            learning_rate=job.learning_rate(step - 1),
             images_per_second=self.progress.images_per_second,
             seconds=seconds,
             **waiting,

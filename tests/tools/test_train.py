@@ -140,7 +140,7 @@ def test_a_smaller_batch_that_cannot_be_split_is_named(
     full = sources.load("digits")
     few = sources.ImageSet(full.train.images[:100], full.train.labels[:100])
     cut = sources.DataSet(full.info, few, full.test, full.class_names)
-    monkeypatch.setattr(sources, "load", lambda *_: cut)
+    monkeypatch.setattr(sources, "load", lambda *_, **__: cut)
     assert command(tmp_path / "run", *SMALL, *LEFT_OVER, "--config.train.batch_size=32") == 2
     error = capsys.readouterr().err
     assert "makes a batch of the 31 images left over of 63" in error

@@ -190,7 +190,7 @@ def test_gradients_are_clipped() -> None:
     state, _ = run.train_steps(before, run.no_metrics(), 0, 2)
     moved = jax.tree.map(lambda a, b: np.asarray(a) - b, state.params, first)
     norm = np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(moved)))
-    rate = run.learning_rates[:2].sum()
+    rate = run.learning_rate(0) + run.learning_rate(1)
     assert 0 < norm <= 1.001e-3 * rate
 
 

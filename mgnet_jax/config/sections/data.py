@@ -47,7 +47,9 @@ KEYS = {
         "subtracted from the pixels / 255, a number a channel; (): the data set's own"
     ),
     "data.std": per_channel("what that is divided by; (): the data set's own", above=0),
-    "data.image_size": at_least(0, 0, "pixels, of photographs when cropped; 0: the set's own"),
+    "data.image_size": at_least(
+        0, 0, "pixels, of photographs when cropped; 0: the set's own", bits=14
+    ),
     "data.channels": Key(
         0,
         "of photographs: 3, 1 for gray, or 0 for the set's own",
@@ -61,16 +63,20 @@ KEYS = {
         "a number > 0 and <= 1",
     ),
     "data.shorter_side": at_least(
-        0, 0, "pixels, of a photograph scaled to be scored; 0: 8/7 of data.image_size"
+        0, 0, "pixels, of a photograph scaled to be scored; 0: 8/7 of data.image_size", bits=15
     ),
     "data.decoder": choice(
         "auto",
         ("auto", "fast", "pillow"),
         "of training photographs; fast: simplejpeg and OpenCV, auto: that where installed",
     ),
-    "data.workers": at_least(0, 0, "processes that read photographs to train on; 0: threads"),
-    "data.threads": at_least(0, 0, "threads of each that reads; 0: the processors, shared out"),
-    "data.prefetch": at_least(1, 2, "batches of photographs kept ready on the device"),
+    "data.workers": at_least(
+        0, 0, "processes that read photographs to train on; 0: threads", bits=12
+    ),
+    "data.threads": at_least(
+        0, 0, "threads of each that reads; 0: the processors, shared out", bits=12
+    ),
+    "data.prefetch": at_least(1, 2, "batches of photographs kept ready on the device", bits=12),
 }
 PHOTOGRAPHS = (
     *("test_share", "image_size", "channels", "crop_area", "shorter_side"),

@@ -16,7 +16,9 @@ KEYS = {
         CHOICES["form"],
         "Theorem 4.1, or Algorithms 2 and 3; same function; auto: dual where A is linear",
     ),
-    "model.unroll": at_least(1, 4, "grids with more smoothing steps are compiled as a loop"),
+    "model.unroll": at_least(
+        1, 4, "grids with more smoothing steps are compiled as a loop", bits=7
+    ),
     "model.remat": Key(False, "recompute activations in the backward pass, to save memory"),
     "model.dtype": choice("float32", CHOICES["dtype"], "of the activations"),
     "model.initializer": choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, at_least, choice, within
 from mgnet_jax.data.info import Info
+from mgnet_jax.data.order import Batches
 
 KEYS = {
     "train.epochs": at_least(1, 150, "times through the training images"),
@@ -39,6 +40,13 @@ def check(config: ConfigDict, info: Info, devices: int) -> None:
             f"{max(1, round(batch / (parts * devices))) * parts * devices}"
         )
     check_last_batch(config, info, devices)
+    train_size = info.train_size - config.data.validation
+    steps = Batches(train_size, batch, last_batch=config.data.last_batch).steps
+    if steps * config.train.epochs >= 2**31:
+        raise ConfigError(
+            f"config.train.epochs={config.train.epochs} of {steps:,} steps are more than the "
+            f"2**31 - 1 steps that can be counted: lower it to {(2**31 - 1) // steps}"
+        )
 
 
 def check_last_batch(config: ConfigDict, info: Info, devices: int) -> None:
