@@ -28,5 +28,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from commands import SMALL, command
 
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    assert command(workdir, *SMALL, "--config.checkpoint.every_steps=10") == 0
+    programs = tmp_path_factory.getbasetemp() / "programs"  # tests/attack uses them too
+    every = "--config.checkpoint.every_steps=10"
+    assert command(workdir, *SMALL, every, f"--jit_cache={programs}") == 0
     return workdir

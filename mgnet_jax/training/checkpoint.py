@@ -23,6 +23,7 @@ from mgnet_jax.training import manifest, processes
 from mgnet_jax.training.files import put_aside, require_room, sync_folder
 from mgnet_jax.training.manifest import DamageError, Manifest, versions
 from mgnet_jax.training.progress import say
+from mgnet_jax.training.silence import in_short, silenced
 from mgnet_jax.training.state import TrainState, arrays_of, bytes_of, differences
 
 FOLDER = "checkpoints"
@@ -49,8 +50,7 @@ class Checkpoints(contextlib.ExitStack):
     Args:
       workdir: folder of the run.
       keep: how many of the newest checkpoints stay; the best scored one stays besides. The folder
-        is made if missing, and what a broken-off save left is removed. None: to read only, without
-        changing anything, also while a run is writing there.
+        is made if missing, and what a broken-off save left is removed. None: to read only.
       background: whether saving goes on while training does: "on", "off", or "auto", for states
         that are large; one of several processes never does so.
     """
@@ -58,6 +58,8 @@ class Checkpoints(contextlib.ExitStack):
     def __init__(self, workdir: Path, keep: int | None = None, background: str = "auto") -> None:
         super().__init__()
         self.folder, self.keep = Path(workdir).absolute() / FOLDER, keep
+        if keep is not None:
+            self.enter_context(silenced("orbax"))
         self._orbax = self.enter_context(ocp.Checkpointer(ocp.StandardCheckpointHandler()))
         self._background = background
         self._pool = self.enter_context(ThreadPoolExecutor(1, "save"))
@@ -175,7 +177,7 @@ class Checkpoints(contextlib.ExitStack):
             raise CheckpointError(
                 f"checkpoint {folder} is as it was saved and cannot be read by this version of "
                 f"orbax, {version('orbax-checkpoint')}; it was saved by "
-                f"{saved.versions.get('orbax-checkpoint')}. {_first_line(error)}"
+                f"{saved.versions.get('orbax-checkpoint')}. {in_short(error)}"
             ) from error
         if int(state.step) != saved.step:
             raise CheckpointError(f"checkpoint {folder} holds the state of step {int(state.step)}")
@@ -235,7 +237,7 @@ class Checkpoints(contextlib.ExitStack):
             raise
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise SaveError(
-                f"checkpoint {facts.step} could not be saved: {_first_line(error)}"
+                f"checkpoint {self.folder / str(facts.step)} could not be saved: {in_short(error)}"
             ) from error
         self._done.add(facts.step)
 
@@ -290,8 +292,3 @@ def _best(manifests: Mapping[int, Manifest]) -> int | None:
     """The step of the best score; of equal ones the later."""
     scores = [(m.score, step) for step, m in manifests.items() if m.score is not None]
     return max(scores)[1] if scores else None
-
-
-def _first_line(error: BaseException) -> str:
-    """What an error says, short."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"

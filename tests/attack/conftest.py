@@ -12,7 +12,13 @@ EVERY = (*SMALL, "--config.checkpoint.every_steps=10")
 
 
 @pytest.fixture(scope="session")
-def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of compiled programs, so that all runs here together compile once."""
+    return tmp_path_factory.getbasetemp() / "programs"
+
+
+@pytest.fixture(scope="session")
+def broken_off(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of 44 steps 30 are done; there are checkpoints of the steps 22 and 30."""
     workdir = tmp_path_factory.mktemp("broken") / "run"
     save = Checkpoints.save
@@ -27,6 +33,6 @@ def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Checkpoints, "save", dying)
-        command(workdir, *EVERY)
+        command(workdir, *EVERY, f"--jit_cache={programs}")
     (workdir / ".lock").unlink(missing_ok=True)
     return workdir
