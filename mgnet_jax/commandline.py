@@ -6,7 +6,6 @@ with its value and meaning.
 
 # The only module that knows absl's flags. Exit codes: 0 done, 1 the run failed, 2 a mistake in the
 # command, the configuration or the data, 128 + n stopped by signal n with the state saved.
-import hashlib
 import os
 
 # XLA's log; its errors come as exceptions, and jaxlib 0.10 fills the screen when it takes a program
@@ -25,14 +24,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mgnet_jax.config import ConfigError, check_name, wrong_value
+from mgnet_jax.config import ConfigError, check_name, shipped, wrong_value
 from mgnet_jax.tools import TOOLS
 from mgnet_jax.tools.tool import Command, Flag
-from mgnet_jax.training import processes
+from mgnet_jax.training import installation, processes
 from mgnet_jax.training.progress import say
 
-PACKAGE = Path(__file__).resolve().parent
-CONFIG_FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed; in a checkout
 DEFAULT = "digits"
 MISTAKES = (flags.Error, OSError)  # messages too, without an exit code of their own
 DEFINE: dict[type, Any] = {
@@ -81,12 +78,12 @@ def find_config(name: str) -> str:
     """
     path, colon, preset = name.partition(":")
     ours = Path(path).name.removesuffix(".py") + ".py"
-    folders = CONFIG_FOLDERS if Path(path).parent in (Path(), Path("configs")) else ()
+    folders = shipped.FOLDERS if Path(path).parent in (Path(), Path("configs")) else ()
     for candidate in (Path(path), *(folder / ours for folder in folders)):
         if candidate.is_file():
             return f"{candidate}{colon}{preset}"
-    known = sorted({file.stem for folder in CONFIG_FOLDERS for file in folder.glob("*.py")})
-    raise ConfigError(f"no config file {path!r}; give a path, or one of {', '.join(known)}")
+    known = ", ".join(shipped.files())
+    raise ConfigError(f"no config file {path!r}; give a path, or one of {known}")
 
 
 def names_config(arguments: list[str]) -> bool:
@@ -143,13 +140,7 @@ def keep_programs(folder: str) -> None:
     """Keeps compiled programs in a folder; those for CPUs are of use on like processors alone."""
     path = None
     if folder:
-        cpuinfo = Path("/proc/cpuinfo")
-        lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-        features = next(
-            (line for line in lines if line.startswith(("flags", "Features"))), lines[0]
-        )
-        kind = hashlib.sha256(features.encode()).hexdigest()[:8]
-        path = str(Path(folder).expanduser() / f"{platform.machine()}-{kind}")
+        path = str(Path(folder).expanduser() / f"{platform.machine()}-{installation.processor()}")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_compilation_cache_dir", path)
 

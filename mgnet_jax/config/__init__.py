@@ -4,7 +4,7 @@ A file in configs/ starts from `default()`, or from presets made of `recipes`, a
 needs. `validate` checks a whole configuration before any work starts.
 """
 
-from mgnet_jax.config import recipes
+from mgnet_jax.config import recipes, shipped
 from mgnet_jax.config.key import ConfigError, Key
 from mgnet_jax.config.presets import from_preset
 from mgnet_jax.config.sections.model import make_model, model_options
@@ -30,6 +30,7 @@ __all__ = [
     "model_options",
     "recipes",
     "resumed",
+    "shipped",
     "to_text",
     "validate",
     "wrong_value",

@@ -1,14 +1,16 @@
 """The networks: `create` makes one from the name that the paper gives it."""
 
-from mgnet_jax.models.cost import Costs, Part, count, kernel_reads
+from mgnet_jax.models.cost import Convolution, Costs, Part, convolutions, count, kernel_reads
 from mgnet_jax.models.features import features
 from mgnet_jax.models.memory import Memory, step_memory
 from mgnet_jax.models.network import CHOICES, Network
 from mgnet_jax.models.notation import ModelError, Spec, SpecError, file_name
-from mgnet_jax.models.registry import create, parse
+from mgnet_jax.models.registry import SMALLEST, create, parse
 
 __all__ = [
     "CHOICES",
+    "SMALLEST",
+    "Convolution",
     "Costs",
     "Memory",
     "ModelError",
@@ -16,6 +18,7 @@ __all__ = [
     "Part",
     "Spec",
     "SpecError",
+    "convolutions",
     "count",
     "create",
     "features",

@@ -190,3 +190,42 @@ def _reads(jaxpr: Any) -> int:
         turns = equation.params["length"] if equation.primitive.name == "scan" else 1
         total += turns * sum(map(_reads, programs_in(equation)))
     return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """The shape of a convolution: square grid and kernel; groups of channels."""
+
+    grid: int
+    size: int
+    c_in: int
+    c_out: int
+    stride: int = 1
+    padding: int = 1
+    groups: int = 1
+
+    def __str__(self) -> str:
+        text = f"convolution {self.size}x{self.size}"
+        text += f", stride {self.stride}" if self.stride > 1 else ""
+        text += f", {self.groups} groups" if self.groups > 1 else ""
+        return f"{text}, {self.c_in} to {self.c_out} channels on {self.grid}x{self.grid}"
+
+
+def convolutions(model: Network, image_shape: Shape) -> list[Convolution]:
+    """The shapes of a network's convolutions, each once, in the order of the program."""
+    plain = model.clone(convolution="xla")
+    variables, image = abstract(plain, image_shape, 1)
+    found = _convolutions(jax.make_jaxpr(lambda v, x: plain.apply(v, x))(variables, image).jaxpr)
+    return [*dict.fromkeys(found)]
+
+
+def _convolutions(jaxpr: Any) -> list[Convolution]:
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            x, kernel = (v.aval.shape for v in equation.invars)
+            stride, padding = equation.params["window_strides"][0], equation.params["padding"][0][0]
+            groups = equation.params["feature_group_count"]
+            found.append(Convolution(x[1], kernel[0], x[3], kernel[3], stride, padding, groups))
+        found += [case for body in programs_in(equation) for case in _convolutions(body)]
+    return found

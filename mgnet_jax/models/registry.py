@@ -21,6 +21,9 @@ FAMILIES: tuple[type[Spec], ...] = (
     VGG19Spec,
 )
 
+SMALLEST = "MgNet[1,1]-[8]-B^l"
+"""A network that has every part of ours and compiles fast, for checks."""
+
 
 def parse(text: str) -> Spec:
     r"""Reads the name of a network, as the paper prints it or in its short form.

@@ -3,8 +3,9 @@
 A tool imports what is heavy inside its `run`, so that a command loads only what it needs.
 """
 
-from mgnet_jax.tools import eval, plan, prepare, summary, train, verify
+from mgnet_jax.tools import doctor, eval, plan, prepare, summary, train, verify
 from mgnet_jax.tools.tool import Tool
 
-TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in (train, eval, summary, plan, prepare, verify)}
+_FILES = train, eval, summary, plan, prepare, doctor, verify
+TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in _FILES}
 """Every tool by its name; the first is what runs without --mode."""

@@ -21,10 +21,26 @@ def run(command: Command) -> None:
     from mgnet_jax.training.loop import train
 
     join(command, NAME)
+    check_numerics(command.config)
     make_data(command.config)
     begin(command.config, jax.device_count())
     resume_with = command.flags["resume_with"]
     train(command.config, command.workdir, command.started, resume_with)
+
+
+def check_numerics(config: ConfigDict) -> None:
+    """Checks this installation once, see `training.installation.require_right`.
+
+    Args:
+      config: not validated yet.
+    """
+    from mgnet_jax.models import CHOICES
+    from mgnet_jax.training.installation import require_right
+
+    model = config.get("model")
+    dtype = model.get("dtype") if isinstance(model, Mapping | ConfigDict) else None
+    if dtype in CHOICES["dtype"]:
+        require_right(dtype)
 
 
 def make_data(config: ConfigDict) -> None:
