@@ -157,7 +157,13 @@ def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
 def _primitive(name: str, result: str, xla: Callable, cpu: Callable) -> Primitive:
     """A contraction of two arrays; `result` is the name of its shape's in `Geometry`."""
     primitive = Primitive(f"conv_{name}")
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
+    compiled = jax.jit(primitive.bind, static_argnames="geometry")
+
+    def compute(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
+        disabled = jax.config.values["jax_disable_jit"]  # then `compiled` would come here again
+        return (xla if disabled else compiled)(a, b, geometry=geometry)
+
+    primitive.def_impl(compute)
 
     def abstract(a: Any, b: Any, *, geometry: Geometry) -> Any:
         return jax.core.ShapedArray(getattr(geometry, result), a.dtype)

@@ -31,7 +31,13 @@ def train_steps(dtypes: Iterable[str], device: jax.Device) -> Iterator[Check]:
     of that share is their part of a gradient's norm.
     """
     optimizer = optim.make_optimizer(
-        {"weight_decay": 0.01, "momentum": 0.9, "nesterov": False, "decay_mask": "all"},
+        {
+            "weight_decay": 0.01,
+            "momentum": 0.9,
+            "nesterov": False,
+            "decay_mask": "all",
+            "clip_norm": 0,
+        },
         optax.constant_schedule(0.1),
     )
     rng = np.random.default_rng(5)
@@ -50,7 +56,8 @@ def train_steps(dtypes: Iterable[str], device: jax.Device) -> Iterator[Check]:
             label_smoothing=0.1,
             ema_decay=0.0,
         )
-        return lambda state: one_step(state, *map(jnp.asarray, batch), jax.random.key(0))[0]
+        images, labels = map(jnp.asarray, batch)
+        return lambda state: one_step(state, images, labels, jax.random.key(0))[0]
 
     plain = create(SMALLEST, 10)
     start = run("float32", lambda: create_state(plain, optimizer, jax.random.key(0), IMAGE))

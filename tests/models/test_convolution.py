@@ -208,3 +208,11 @@ def test_forward_mode_goes_through_all_derivatives() -> None:
     chex.assert_trees_all_close(
         of_grad, jax.grad(lambda k: jnp.sum(conv(x, k) ** 2))(kernel), rtol=1e-3, atol=1.0
     )
+
+
+def test_it_works_where_jit_is_disabled() -> None:
+    x, kernel = normal(0, 2, 6, 6, 2), normal(1, 3, 3, 2, 3)
+    gradient = jax.grad(lambda k: jnp.sum(conv(x, k) ** 2))
+    with jax.disable_jit():
+        one = gradient(kernel)
+    chex.assert_trees_all_close(one, gradient(kernel), rtol=1e-5)
