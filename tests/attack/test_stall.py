@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from attack.runs import Run, assert_as_uninterrupted
 from attack.conftest import EVERY
+from attack.runs import Run, assert_as_uninterrupted
 from commands import command
 
 from mgnet_jax.training.watch import STALLED
