@@ -58,7 +58,8 @@ def parse(content: bytes) -> list[Record]:
 
 def differ(workdir: Path) -> str:
     """What of metrics.csv is not as in metrics.jsonl; empty if it is all the same."""
-    header, *rows = (workdir / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    content = (workdir / "metrics.csv").read_bytes().decode()
+    header, *rows = content.splitlines(keepends=True)
     expected = [_lines(r, header.strip().split(","))[1] for r in read_metrics(workdir)]
     known = header.startswith(",".join(COLUMNS))
     return "" if rows == expected and known else "is not what metrics.jsonl says"

@@ -83,7 +83,7 @@ def _checkpoint(folder: Path) -> tuple[Finding, Manifest | None]:
 def _wrong(path: Path, check: Callable[[str], str]) -> str:
     """What is wrong with a text file; `check` says what is wrong with its text."""
     try:
-        return check(path.read_text(encoding="utf-8"))
+        return check(path.read_bytes().decode())
     except (ConfigError, KeyError, OSError, TypeError, ValueError) as error:
         return "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
 
