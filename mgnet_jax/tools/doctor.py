@@ -56,12 +56,11 @@ def run(command: Command) -> None:
     with jax.default_device(first):
         show("training steps", whole_step.train_steps(dtypes, first))
         for dtype in dtypes:
-            show(f"operations in {dtype}", numerics.quick(dtype))
+            show(f"operations in {dtype}", numerics.quick(dtype, first))
             found = (check for case in cases for check in numerics.convolutions(case, dtype))
             show(f"convolutions of the networks in {dtype}", found)
     for device in others:
-        with jax.default_device(device):
-            show(f"operations in float32 on {device}", numerics.quick("float32"))
+        show(f"operations in float32 on {device}", numerics.quick("float32", device))
     if bad:
         raise installation.NumericsError(installation.wrong(bad, first))
     say("all of it is right")

@@ -147,10 +147,8 @@ def require_right(dtype: str) -> None:
         from mgnet_jax.training.numerics import quick
 
         start = time.monotonic()
-        with jax.default_device(device):
-            for check in quick(dtype):
-                if not check.ok:
-                    raise NumericsError(wrong([check], device))
+        if bad := [check for check in quick(dtype, device) if not check.ok]:
+            raise NumericsError(wrong(bad, device))
         seconds = time.monotonic() - start
         say(f"checked once, in {seconds:.1f} s: JAX computes right on {device.device_kind}")
         _right.add(_digest(key))
