@@ -27,7 +27,15 @@ def trials(count: int) -> list[tuple[Damage, int]]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "seed"), [pytest.param(d, s, id=f"{d.__name__}{s}") for d, s in trials(60)]
+    ("damage", "seed"),
+    [
+        *(pytest.param(d, s, id=f"{d.__name__}{s}") for d, s in trials(60)),
+        *(
+            pytest.param(d, s, id=f"{d.__name__}{s}", marks=pytest.mark.slow)
+            for d, s in trials(300)
+            if s >= (60 if d is flip else 20)
+        ),
+    ],
 )
 def test_any_damage_is_seen(damage: Damage, seed: int, broken_off: Path, tmp_path: Path) -> None:
     workdir = damaged(broken_off, tmp_path / "run", damage, seed)
@@ -42,10 +50,7 @@ def test_any_damage_is_seen(damage: Damage, seed: int, broken_off: Path, tmp_pat
     ("damage", "seed"),
     [
         *(pytest.param(d, s, id=f"{d.__name__}{s}") for d, s in ((flip, 1000), (HEAVY[0], 1001))),
-        *(
-            pytest.param(d, s, id=f"{d.__name__}{s}", marks=pytest.mark.slow)
-            for d, s in trials(300)
-        ),
+        *(pytest.param(d, s, id=f"{d.__name__}{s}", marks=pytest.mark.slow) for d, s in trials(30)),
     ],
 )
 def test_a_damaged_run_ends_as_one_that_was_not(
