@@ -34,7 +34,9 @@ def from_json(text: str) -> ConfigDict:
       ConfigError: the text is none, or has a key that there is no longer.
     """
     try:
-        saved = dict(json.loads(text))
+        saved = json.loads(text)
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no keys")
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the saved config.json cannot be read ({error})") from None
     config = default()
