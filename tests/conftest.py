@@ -12,6 +12,12 @@ os.environ["XLA_FLAGS"] = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def found_right(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The numerics of this installation are checked once for all tests and their processes."""
+    os.environ.setdefault("MGNET_NUMERICS", str(tmp_path_factory.mktemp("numerics")))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the default: MgNet on digits, shortened to 12 epochs."""

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgnet_jax.tools.tool import Command, Flag
 
@@ -86,7 +86,8 @@ def machine(workdir: Path) -> Iterator[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"processor   {cores} cores for this process, of {os.cpu_count()}"
     yield f"XLA_FLAGS   {os.environ.get('XLA_FLAGS') or '-'}"
-    folders = {"jit cache": jax.config.values["jax_compilation_cache_dir"], "runs": workdir.parent}
+    settings: Any = jax.config
+    folders = {"jit cache": settings.jax_compilation_cache_dir, "runs": workdir.parent}
     for name, folder in folders.items():
         yield f"{name:<12}{free(Path(folder)) if folder else 'none'}"
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-import mgnet_jax
 from mgnet_jax.training.files import replace_file
 from mgnet_jax.training.progress import say
 
 if TYPE_CHECKING:
     from mgnet_jax.training.numerics import Check
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+PACKAGES = ("mgnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 FOLDER = "MGNET_NUMERICS"
 """The environment variable that names another folder of what was found right."""
 
@@ -108,7 +107,7 @@ def known_bad(device: jax.Device) -> list[Known]:
 
 def versions() -> dict[str, str]:
     """The version of Python and of each package that matters; "-" if it is not installed."""
-    found = {"python": platform.python_version(), "mgnet_jax": mgnet_jax.__version__}
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -182,14 +181,15 @@ def _folder() -> Path:
 
 
 def _key(device: Any, dtype: str) -> dict[str, str]:
-    """What a result depends on."""
+    """What a result depends on; how many devices a CPU is said to be is not part of it."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
     return versions() | {
         "machine": f"{platform.machine()}-{processor()}",
         "platform": device.platform,
         "runtime": device.client.platform_version,
         "device": device.device_kind,
         "dtype": dtype,
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "XLA_FLAGS": " ".join(flag for flag in flags if "device_count" not in flag),
     }
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mgnet_jax.config import default
 from mgnet_jax.models import SMALLEST, convolutions, create
 from mgnet_jax.training import optim, sharding
 from mgnet_jax.training.numerics import Check, bound, run, wide_type
@@ -30,16 +31,9 @@ def train_steps(dtypes: Iterable[str], device: jax.Device) -> Iterator[Check]:
     as large a share of the inputs of ReLU the derivative may be the other one, and the square root
     of that share is their part of a gradient's norm.
     """
-    optimizer = optim.make_optimizer(
-        {
-            "weight_decay": 0.01,
-            "momentum": 0.9,
-            "nesterov": False,
-            "decay_mask": "all",
-            "clip_norm": 0.0,
-        },
-        optax.constant_schedule(0.1),
-    )
+    settings = default().optim
+    settings.weight_decay = 0.01  # so that no parameter's update is zero
+    optimizer = optim.make_optimizer(settings, optax.constant_schedule(0.1))
     rng = np.random.default_rng(5)
     images = rng.integers(0, 256, (1, IMAGES, *IMAGE), np.uint8)
     labels = rng.integers(0, 10, (1, IMAGES)).astype(np.int32)
