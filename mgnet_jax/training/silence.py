@@ -33,18 +33,16 @@ def silenced(library: str) -> Iterator[None]:
     threading.excepthook, sys.unraisablehook = in_thread, unraisable
     for name in LOGGERS:
         logging.getLogger(name).addFilter(is_other)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-            try:
-                yield
-            finally:
-                gc.collect()  # tasks say that they failed when they are freed
-        sys.unraisablehook = of_others  # else more may come until the process ends
-    finally:
-        for name in LOGGERS:
-            logging.getLogger(name).removeFilter(is_other)
-        threading.excepthook = of_threads
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        try:
+            yield
+        finally:
+            gc.collect()  # tasks say that they failed when they are freed
+    # after an error its threads may say more, until the process ends
+    threading.excepthook, sys.unraisablehook = of_threads, of_others
+    for name in LOGGERS:
+        logging.getLogger(name).removeFilter(is_other)
 
 
 def in_short(error: BaseException) -> str:
