@@ -5,11 +5,13 @@
 
 The state is that of VGG-19 for ImageNet with momentum, 1.15 GB, made of random numbers; each figure
 is of three trials, the checkpoint in the page cache. The runs alternate, with programs compiled
-before; seconds of whole commands, and images a second that their last records tell.
+before; seconds of whole commands and of the processors they used, and images a second that their
+last records tell.
 """
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -80,12 +82,12 @@ def state(folder: Path) -> None:
 
 def runs(folder: Path, trees: list[Path]) -> None:
     """Times of whole runs by the code of several trees."""
-    times: dict[Path, list[tuple[float, float]]] = {tree: [] for tree in trees}
+    times: dict[Path, list[tuple[float, float, float]]] = {tree: [] for tree in trees}
     for i in range(6):
         for tree in trees:
             workdir = folder / f"{tree.name}{i}"
             line = [sys.executable, "-m", "mgnet_jax.main", f"--workdir={workdir}"]
-            begun = time.monotonic()
+            begun, used = time.monotonic(), processor_seconds()
             subprocess.run(
                 [*line, f"--jit_cache={folder / 'programs'}"],
                 cwd=tree,
@@ -97,12 +99,19 @@ def runs(folder: Path, trees: list[Path]) -> None:
             last = (workdir / "metrics.jsonl").read_text().splitlines()[-2:]
             pace = next(r["images_per_second"] for r in map(json.loads, last) if len(r) > 5)
             if i:  # the first one compiles
-                times[tree].append((seconds, pace))
+                times[tree].append((seconds, processor_seconds() - used, pace))
     for tree, found in times.items():
-        seconds, paces = zip(*found, strict=True)
-        print(f"{tree.name:<12} {' '.join(f'{s:6.1f}' for s in seconds)} s", end="   ")
-        print(f"median {statistics.median(seconds):.1f} s", end="   ")
-        print(f"images/s {' '.join(f'{p:6.0f}' for p in paces)}", flush=True)
+        print(tree.name)
+        columns = zip(*found, strict=True)
+        for what, values in zip(("seconds", "processor s", "images/s"), columns, strict=True):
+            row = " ".join(f"{x:8.1f}" for x in values)
+            print(f"  {what:<12}{row}   median {statistics.median(values):8.1f}", flush=True)
+
+
+def processor_seconds() -> float:
+    """Of all commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
