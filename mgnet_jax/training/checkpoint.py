@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from mgnet_jax.training import manifest, processes
-from mgnet_jax.training.files import put_aside, require_room, sync_folder
+from mgnet_jax.training.files import put_aside, require_room, sync
 from mgnet_jax.training.manifest import DamageError, Manifest, versions
 from mgnet_jax.training.progress import say
 from mgnet_jax.training.silence import in_short, silenced
@@ -252,7 +252,7 @@ class Checkpoints(contextlib.ExitStack):
             manifest.write(new, facts)
             self._remove(facts.step)  # of a save that failed at its very end
             new.rename(folder)
-            sync_folder(self.folder)
+            sync(self.folder)
             self._prune()
 
     def _annotate(self, facts: Manifest) -> None:

@@ -44,7 +44,7 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         if error.errno and not error.filename:  # as of a write
             error.filename = str(path)
@@ -53,9 +53,9 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Lets the names in a folder outlast a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Lets the content of a file, or the names in a folder, outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mgnet_jax.training.files import replace_file
+from mgnet_jax.training.files import replace_file, sync
 
 NAME = "manifest"
 FORMAT = 1
@@ -71,6 +71,8 @@ def write(folder: Path, manifest: Manifest) -> None:
     It is there as a whole or not at all, also after a loss of power.
     """
     files = manifest.files or dict(_hashes(folder, _names(folder)))
+    for path in () if manifest.files else folder.rglob("*"):
+        sync(path)
     facts = dataclasses.asdict(manifest) | {"files": files, "format": FORMAT}
     history = facts.pop("history")
     body = (json.dumps(facts) + "\n" + history).encode()

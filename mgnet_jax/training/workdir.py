@@ -208,7 +208,7 @@ def _run_id(workdir: Path) -> str:
     with Checkpoints(workdir) as checkpoints:
         ids = {step: m.run["id"] for step, m in checkpoints.manifests().items()}
     try:
-        own = json.loads((workdir / RUN).read_text())["id"]
+        own = str(json.loads((workdir / RUN).read_text())["id"])
     except (OSError, KeyError, TypeError, ValueError):
         own = ""  # lost; it is the checkpoints'
     if len({own, *ids.values()} - {""}) <= 1:

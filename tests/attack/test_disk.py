@@ -325,8 +325,8 @@ class Failing(FileIO):
     ("owner", "name", "number"),
     [
         (manifest, "replace_file", errno.ENOSPC),
-        (checkpoint, "sync_folder", errno.EIO),
-        (training_files, "sync_folder", errno.EIO),
+        (checkpoint, "sync", errno.EIO),
+        (training_files, "sync", errno.EIO),
         (metrics, "replace_file", errno.ENOSPC),
         (Path, "rename", errno.EBUSY),
         (Path, "mkdir", errno.EIO),
