@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from mgnet_jax.training import watch
 from mgnet_jax.training.files import replace_file
 from mgnet_jax.training.progress import say
 
@@ -145,10 +146,12 @@ def require_right(dtype: str) -> None:
             continue
         from mgnet_jax.training.numerics import quick
 
+        watch.alive()
         start = time.monotonic()
         if bad := [check for check in quick(dtype, device) if not check.ok]:
             raise NumericsError(wrong(bad, device))
         seconds = time.monotonic() - start
+        watch.alive()
         say(f"checked once, in {seconds:.1f} s: JAX computes right on {device.device_kind}")
         _right.add(_digest(key))
         _write(file, key)
