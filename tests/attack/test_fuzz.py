@@ -42,9 +42,7 @@ values = st.one_of(
 )
 names = st.one_of(st.sampled_from([*KEYS]), st.sampled_from(["optim.lr", "x", "data", "model."]))
 overrides = st.lists(st.tuples(names, values), min_size=1, max_size=4)
-PIECES = (
-    "MgNet ResNet18 [ ] ( ) , - ^ { } A B l i 2 0 64 9999999999 [2,2] -[16] -B^l -B^{l,i} sKs"
-)
+PIECES = "MgNet ResNet18 [ ] ( ) , - ^ { } A B l i 2 0 64 9999999999 [2,2] -[16] -B^l -B^{l,i} sKs"
 pieces = st.sampled_from([*PIECES.split(), " ", "pre-act "])
 notations = st.one_of(st.text(max_size=30), st.lists(pieces, max_size=12).map("".join))
 
