@@ -21,6 +21,27 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "models/test_mgnet.py",
     ),
     (
+        "a check of numerics that fails is no error",
+        "training/installation.py",
+        "if not check.ok]:",
+        "if False]:",
+        "training/test_installation.py",
+    ),
+    (
+        "what is not a number is right",
+        "training/numerics.py",
+        "return self.error <= self.bound",
+        "return not self.error > self.bound",
+        "training/test_numerics.py",
+    ),
+    (
+        "training does not check the numerics",
+        "tools/train.py",
+        "    check_numerics(command.config)\n",
+        "",
+        "tools/test_doctor.py",
+    ),
+    (
         "the plan forgets that shared kernels are read several times",
         "training/plan.py",
         "again=parts * max(0, again)",
