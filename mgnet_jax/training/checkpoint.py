@@ -21,7 +21,8 @@ import orbax.checkpoint as ocp
 
 from mgnet_jax.training import manifest, processes
 from mgnet_jax.training.files import put_aside, require_room, sync
-from mgnet_jax.training.manifest import DamageError, Manifest, versions
+from mgnet_jax.training.installation import versions
+from mgnet_jax.training.manifest import DamageError, Manifest
 from mgnet_jax.training.progress import say
 from mgnet_jax.training.silence import in_short, silenced
 from mgnet_jax.training.state import TrainState, arrays_of, bytes_of, differences

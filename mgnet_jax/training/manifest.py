@@ -10,8 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from mgnet_jax.training.files import replace_file, sync
 
 NAME = "manifest"
 FORMAT = 1
-PACKAGES = ("mgnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class DamageError(Exception):
@@ -146,9 +143,3 @@ def _hashes(folder: Path, names: Any) -> list[tuple[str, tuple[int, str]]]:
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(one, names))
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """The versions of this package and of those that it computes with."""
-    return {name: version(name) for name in PACKAGES}

@@ -157,8 +157,8 @@ class Report(contextlib.ExitStack):
         optim = self.job.config.optim
         rate, decay = optim.learning_rate, optim.weight_decay
         advice = (
-            f"Lower config.optim.weight_decay={decay:g}: times the rate, {rate:g}, it takes away "
-            f"more than the weights are"
+            f"Lower config.optim.weight_decay={decay:g} or config.optim.learning_rate={rate:g}: "
+            f"their product takes away more than the weights are"
             if rate * decay >= 1
             else f"Lower config.optim.learning_rate={rate:g}, raise "
             f"config.optim.warmup_epochs={optim.warmup_epochs:g} or set config.optim.clip_norm"
