@@ -16,7 +16,7 @@ from jax.interpreters import ad, batching, mlir
 from mgnet_jax.models import winograd
 from mgnet_jax.models.notation import ModelError
 
-ALGORITHMS = ("auto", "xla")
+ALGORITHMS = ("auto", "xla", "minimal")
 
 
 def conv(
@@ -33,11 +33,12 @@ def conv(
     Pads `padding` zeros (default: k // 2) on every side, as PyTorch does; XLA's "SAME" would pad a
     stride-2 kernel on even sizes on one side only. The kernel is cast to x's type.
 
-    With algorithm "auto" a program for a CPU computes it in forms of its own, by shape: where it
-    pays by Winograd's minimal filtering, and gradients in the layout that XLA's fast kernels for
-    CPUs want, also in loops (docs/decisions.md). The platform is the one that the program is
-    compiled for. With "xla", for other platforms, and in float64, they are XLA's own. All can be
-    differentiated in forward and in reverse mode, and again.
+    With algorithm "auto" a program for a CPU computes gradients in the layout that XLA's fast
+    kernels for CPUs want, also in loops (docs/decisions.md); with "minimal" wide 3x3 convolutions
+    are Winograd's minimal filtering there too, which is faster, takes more memory and compiles
+    longer. The platform is the one that the program is compiled for. With "xla", for other
+    platforms, and in float64, all are XLA's own. All can be differentiated in forward and in
+    reverse mode, and again.
 
     Raises:
       ModelError: the padded grid is smaller than the kernel.
@@ -53,7 +54,9 @@ def conv(
         return _lax_conv(
             x, kernel, (stride, stride), ((padding, padding),) * 2, feature_group_count=groups
         )
-    return _conv_p.bind(x, kernel, geometry=Geometry(x.shape, kernel.shape, stride, padding))
+    minimal = algorithm == "minimal"
+    geometry = Geometry(x.shape, kernel.shape, stride, padding, minimal)
+    return _conv_p.bind(x, kernel, geometry=geometry)
 
 
 class Geometry(NamedTuple):
@@ -63,12 +66,14 @@ class Geometry(NamedTuple):
       x: of the images, (N, H, W, c_in).
       kernel: (k, k, c_in, c_out).
       stride, padding: in pixels, the same on all sides.
+      minimal: whether CPUs may use Winograd's filtering.
     """
 
     x: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: int
     padding: int
+    minimal: bool = False
 
     @property
     def y(self) -> tuple[int, ...]:
@@ -133,7 +138,12 @@ def _minimal(geometry: Geometry, least: int) -> bool:
     Below, its transforms cost more than they save (benchmarks/convolution.py).
     """
     plain = geometry.kernel[:2] == (3, 3) and (geometry.stride, geometry.padding) == (1, 1)
-    return plain and min(geometry.x[1:3]) >= least and min(geometry.kernel[2:]) >= 48
+    return (
+        geometry.minimal
+        and plain
+        and min(geometry.x[1:3]) >= least
+        and min(geometry.kernel[2:]) >= 48
+    )
 
 
 def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:

@@ -133,6 +133,9 @@ class Program:
         outputs = [v.aval for v in equation.outvars]
         if name == "select_and_scatter_add" and self._expands_pools:
             return self._unpool(flat[0], flat[1], params["padding"], outputs[0])
+        if name == "conv_k":  # on CPUs in another layout, see convolution.py
+            flat = [self.add("transpose", [v], [v])[0] for v in flat]
+            return self.add("transpose", self.add("conv_general_dilated", flat, outputs), outputs)
         pairs = zip(flat, equation.invars, strict=True)
         same = [str(v) if hasattr(v, "val") else id(x) for x, v in pairs]
         return self.add(name, flat, outputs, (name, str(params), *same))

@@ -1,6 +1,7 @@
 """The convolution and its gradients against their definitions, in every way to differentiate."""
 
 import re
+from functools import partial
 from typing import Any
 
 import chex
@@ -104,9 +105,11 @@ def test_the_platform_that_a_program_is_for_decides(stride: int) -> None:
         return sorted(re.findall(r"stablehlo.(convolution|while|dot_general)", lowered.as_text()))
 
     for platform in ("cuda", "tpu"):
-        assert program("auto", platform) == program("xla", platform)
-        assert program("auto", platform).count("convolution") == 3
-    assert ("dot_general" in program("auto", "cpu")) == (stride == 1)
+        for algorithm in ("auto", "minimal"):
+            assert program(algorithm, platform) == program("xla", platform)
+            assert program(algorithm, platform).count("convolution") == 3
+    assert ("dot_general" in program("minimal", "cpu")) == (stride == 1)
+    assert "dot_general" not in program("auto", "cpu")
 
 
 @pytest.mark.parametrize("axes", [(0, None), (3, None), (0, 0), (None, 1)])
@@ -183,7 +186,7 @@ def test_minimal_filtering_is_the_convolution(
     g = normal(2, n, height, width, c_out)
 
     def both(x: jax.Array, kernel: jax.Array, g: jax.Array) -> Any:
-        y, vjp = jax.vjp(conv, x, kernel)
+        y, vjp = jax.vjp(partial(conv, algorithm="minimal"), x, kernel)
         return y, *vjp(g)
 
     lowered = jax.jit(both).lower(x, kernel, g).as_text()
@@ -199,10 +202,10 @@ def test_forward_mode_goes_through_all_derivatives() -> None:
     """jvp, jacfwd, linear_transpose and second derivatives, with minimal filtering too."""
     x, kernel = normal(0, 1, 24, 24, 48), normal(1, 3, 3, 48, 48)
     t = normal(2, *x.shape)
-    _, tangent = jax.jvp(lambda x: conv(x, kernel), (x,), (t,))
-    chex.assert_trees_all_close(tangent, conv(t, kernel), rtol=1e-4, atol=1e-3)
-    (transposed,) = jax.linear_transpose(lambda x: conv(x, kernel), x)(t)
-    _, vjp = jax.vjp(lambda x: conv(x, kernel), x)
+    _, tangent = jax.jvp(lambda x: conv(x, kernel, algorithm="minimal"), (x,), (t,))
+    chex.assert_trees_all_close(tangent, conv(t, kernel, algorithm="minimal"), rtol=1e-4, atol=1e-3)
+    (transposed,) = jax.linear_transpose(lambda x: conv(x, kernel, algorithm="minimal"), x)(t)
+    _, vjp = jax.vjp(lambda x: conv(x, kernel, algorithm="minimal"), x)
     chex.assert_trees_all_equal(transposed, vjp(t)[0])
     _, of_grad = jax.jvp(jax.grad(lambda k: jnp.sum(conv(x, k) ** 2)), (kernel,), (kernel,))
     chex.assert_trees_all_close(

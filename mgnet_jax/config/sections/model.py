@@ -23,7 +23,10 @@ KEYS = {
     "model.dtype": choice("float32", CHOICES["dtype"], "of the activations"),
     "model.initializer": choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),
     "model.convolution": choice(
-        "auto", CHOICES["convolution"], "xla: XLA's own; on CPUs slower in loops"
+        "auto",
+        CHOICES["convolution"],
+        "xla: XLA's own, on CPUs slower in loops; minimal: on CPUs faster for wide networks, with "
+        "more memory than is estimated",
     ),
 }
 
