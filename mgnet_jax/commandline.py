@@ -234,7 +234,10 @@ def run_alone(argv: list[str], started: float) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        text, code = "\nstopped; nothing was saved after the newest checkpoint", 128 + signal.SIGINT
+        text, code = (
+            "\nstopped by SIGINT; nothing was saved after the newest checkpoint",
+            128 + signal.SIGINT,
+        )
     except jax.errors.JaxRuntimeError as error:
         if processes.lost_others(error) or not (said := out_of_memory(error)):
             raise

@@ -31,8 +31,8 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    STOPS = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s)]
-    for number in STOPS:  # one that is ignored (it is 1) stays so
+    STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    for number in STOPS:  # one that is ignored stays so
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
     code = main(sys.argv)

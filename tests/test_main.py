@@ -178,7 +178,7 @@ def test_the_tools_are_those_of_the_registry(
         (
             KeyboardInterrupt(),
             128 + signal.SIGINT,
-            "\nstopped; nothing was saved after the newest checkpoint\n",
+            "\nstopped by SIGINT; nothing was saved after the newest checkpoint\n",
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

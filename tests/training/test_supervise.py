@@ -75,7 +75,7 @@ def test_where_nothing_is_to_be_saved_a_stuck_process_ends(
 
 
 PHASES = {  # seconds after the start, or what is to be seen first
-    "imports": 0.3,
+    "imports": 0.7,
     "start": 2.0,
     "compile": "parameters ",
     "training": "step ",
