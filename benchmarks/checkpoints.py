@@ -48,7 +48,7 @@ def state(folder: Path) -> None:
         return {f"layer{i}": jax.device_put(x, place) for i, x in enumerate(arrays)}
 
     step = jax.device_put(jnp.zeros((), jnp.int32), place)
-    whole = TrainState(step, made(), {}, made())
+    whole = TrainState(step, made(), {}, made(), jnp.zeros_like(step))
     print(f"{sum(x.size for x in whole.params.values()):,} parameters, {bytes_of(whole):,} bytes")
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), whole

@@ -77,7 +77,7 @@ class Job:
 
     def _create_state(self, rng: jax.Array) -> TrainState:
         shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0
-        return create_state(self.model, self.optimizer, rng, shape, ema, self.skips)
+        return create_state(self.model, self.optimizer, rng, shape, ema)
 
     def initial_state(self) -> TrainState:
         """The state at step 0, on the mesh."""
@@ -169,6 +169,7 @@ class Job:
             flip=data.flip,
             label_smoothing=train.label_smoothing,
             ema_decay=train.ema_decay,
+            skips=self.skips,
             measures=self.measures,
             state_sharding=self.state_sharding,
             **self.scale,

@@ -8,7 +8,7 @@ from signal import Signals
 import jax
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import check_last_batch
+from mgnet_jax.config import ConfigError, check_last_batch
 from mgnet_jax.data.sets import load
 from mgnet_jax.training import processes, steps, watch
 from mgnet_jax.training.agreement import UNREADABLE, Agreement
@@ -63,13 +63,17 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
             saved = checkpoints.newest()
         decoder = job.cut.decoder if job.train_feed.streamed else ""
         run = begin(config, job.data, decoder, workdir, resume_with)
+        finished = bool(saved and saved.step == job.total_steps and saved.score is not None)
+        if changed and finished:
+            raise ConfigError(
+                f"{workdir} holds a finished run, with nothing left to train with other values: "
+                f"{'; '.join(changed)}. Give another --workdir, or the old values."
+            )
         if changed:
             say(f"Going on with other values: {'; '.join(changed)}.")
         with writing(workdir):
             keep(run, workdir)
-        finished = False
-        if saved and saved.step == job.total_steps and saved.score is not None:
-            finished = True
+        if saved and finished:
             say(f"This run is finished: {workdir} has all {config.train.epochs} epochs.")
             with writing(workdir):
                 mend(job, workdir, saved)

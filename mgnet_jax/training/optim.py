@@ -79,15 +79,20 @@ def make_optimizer(
       schedule: learning rate by step.
 
     With clip_norm > 0, a gradient whose 2-norm over all parameters is larger is scaled to it first
-    (Pascanu, Mikolov and Bengio 2013).
+    (Pascanu, Mikolov and Bengio 2013). The state is the same tree whatever the values, so that a
+    run can go on with others.
     """
-    mask = decay_mask if optim["decay_mask"] == "kernels" else None
-    clip = optim["clip_norm"]
+    clip, kernels_only = optim["clip_norm"], optim["decay_mask"] == "kernels"
     return optax.chain(
-        *([optax.clip_by_global_norm(clip)] if clip else []),
-        optax.add_decayed_weights(optim["weight_decay"], mask),
-        optax.sgd(schedule, optim["momentum"] or None, optim["nesterov"]),
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        optax.add_decayed_weights(optim["weight_decay"], decay_mask if kernels_only else _all),
+        optax.sgd(schedule, optim["momentum"], optim["nesterov"]),
     )
+
+
+def _all(params: Any) -> Any:
+    """True for every parameter."""
+    return jax.tree.map(lambda _: True, params)
 
 
 def decay_mask(params: Any) -> Any:

@@ -21,15 +21,15 @@ class TrainState:
       batch_stats: running means and variances of the batch norms.
       opt_state: the optimiser's momentum and step count.
       ema: {"params", "batch_stats"} averaged over the steps, or None without EMA.
-      skipped: steps left out in a row, int32 scalar, or None where none is left out.
+      skipped: steps left out in a row up to this one, int32 scalar.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    skipped: jax.Array
     ema: Any = None
-    skipped: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -43,7 +43,6 @@ def create_state(
     rng: jax.Array,
     image_shape: tuple[int, int, int],
     ema: bool = False,
-    skips: bool = False,
 ) -> TrainState:
     """The state at step 0; jit it with out_shardings to make it in place on a mesh."""
     variables = model.init(rng, jnp.zeros((1, *image_shape)))
@@ -53,9 +52,9 @@ def create_state(
         params=params,
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),
+        skipped=jnp.zeros((), jnp.int32),
         # copied: donated buffers may not be shared
         ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if ema else None,
-        skipped=jnp.zeros((), jnp.int32) if skips else None,
     )
 
 

@@ -37,6 +37,7 @@ def make_train_step(
     flip: bool,
     label_smoothing: float,
     ema_decay: float,
+    skips: bool = False,
     measures: tuple[Measure, ...] = (),
     state_sharding: Any = None,
 ) -> Callable[[TrainState, jax.Array, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
@@ -46,7 +47,8 @@ def make_train_step(
     (parts, n) and a random key. The gradients of the parts, computed one after the other, are
     averaged; batch norm sees one part at a time. The metrics are of the batch as it was trained
     on, before the step. The averaged weights have decay min(ema_decay, (1 + step) / (10 + step)),
-    so that they forget the initial weights in short runs too.
+    so that they forget the initial weights in short runs too. A step whose numbers are not finite
+    is left out if it `skips` such.
 
     A state in parts (`state_sharding`, see `sharding.of_state`) is gathered for the gradients, and
     each device updates its own part with its part of them.
@@ -109,8 +111,9 @@ def make_train_step(
             new = {"params": params, "batch_stats": batch_stats}
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema = optax.incremental_update(new, ema, 1 - decay)
-        new_state = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
-        if state.skipped is None:
+        none = jnp.zeros_like(state.skipped)
+        new_state = TrainState(state.step + 1, params, batch_stats, opt_state, none, ema)
+        if not skips:
             return new_state, metrics
         return _unless_nonfinite(state, new_state, metrics, grads)
 
@@ -130,7 +133,7 @@ def _unless_nonfinite(
     def choose(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(finite, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new
 
-    state = jax.tree.map(choose, after.replace(skipped=before.skipped), before)
+    state = jax.tree.map(choose, after, before)
     return state.replace(skipped=in_a_row), metrics.left_out(finite, in_a_row)
 
 

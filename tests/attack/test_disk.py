@@ -15,7 +15,7 @@ from attack.conftest import EVERY
 from attack.runs import Run, assert_as_uninterrupted, files
 from commands import command
 
-from mgnet_jax.training import checkpoint, loop, manifest, metrics
+from mgnet_jax.training import checkpoint, manifest, metrics, records
 from mgnet_jax.training import files as training_files
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.saving import Saver
@@ -172,7 +172,7 @@ def test_a_disk_that_stays_full(
 def test_a_disk_that_is_full_at_the_very_end(
     attack: Attack, small_disk: Path, uninterrupted: Path
 ) -> None:
-    attack.before(loop, "plot_curves", lambda *_: fill(small_disk))
+    attack.before(records, "plot_curves", lambda *_: fill(small_disk))
     assert attack.run() == 1
     assert "curves.png" in attack.said and "make room" in attack.said
     attack.undo()

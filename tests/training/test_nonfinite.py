@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from commands import SMALL, command, newest_state, records
 
-from mgnet_jax.config import default
+from mgnet_jax.config import CHANGEABLE, default, flatten
+from mgnet_jax.config.table import KEYS
 from mgnet_jax.data import sets
 from mgnet_jax.training import steps
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
+from mgnet_jax.training.state import arrays_of
 
 EVERY = (*SMALL, "--config.checkpoint.every_steps=10", "--config.log.every_steps=5")
 
@@ -43,6 +45,23 @@ def job(**changes: Any) -> Job:
         | {name.replace("__", "."): value for name, value in changes.items()}
     )
     return Job(config, sets.load(config.data))
+
+
+class Killed(BaseException):
+    """Ends a run at once."""
+
+
+def until_saved(workdir: Path, *flags: str) -> None:
+    """A run that ends with its first checkpoint, after step 10."""
+    save = Checkpoints.save
+
+    def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
+        save(checkpoints, state, facts)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpoints, "save", dying)
+        command(workdir, *flags)
 
 
 def test_a_step_that_is_not_finite_leaves_the_state_but_for_what_counts(poison: None) -> None:
@@ -153,18 +172,7 @@ def test_a_run_goes_on_with_another_rate_if_that_is_asked_for(
 ) -> None:
     workdir = tmp_path / "run"
     flags = (*EVERY, "--config.optim.schedule=constant")
-    save = Checkpoints.save
-
-    class Killed(BaseException):
-        pass
-
-    def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
-        save(checkpoints, state, facts)
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Checkpoints, "save", dying)
-        command(workdir, *flags)
+    until_saved(workdir, *flags)
     rate = "--config.optim.learning_rate=0.01"
     assert command(workdir, *flags, rate) == 2
     assert "or --resume_with to train on with the new ones" in capsys.readouterr().err
@@ -181,6 +189,50 @@ def test_a_run_goes_on_with_another_rate_if_that_is_asked_for(
     }
     assert command(workdir, *flags, rate) == 0  # the run's own now
     assert command(workdir, "--mode=verify") == 0
+    files = {path: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert command(workdir, *flags, "--config.optim.learning_rate=0.02", "--resume_with") == 2
+    assert "holds a finished run" in capsys.readouterr().err
+    assert files == {path: path.read_bytes() for path in workdir.iterdir() if path.is_file()}
+
+
+def test_the_state_is_the_same_tree_whatever_a_run_may_go_on_with() -> None:
+    """Each key that --resume_with takes, between its default and another value."""
+    values = {
+        "optim.clip_norm": 1.0,
+        "optim.decay_mask": "kernels",
+        "optim.learning_rate": 0.01,
+        "optim.momentum": 0.0,
+        "optim.nesterov": True,
+        "optim.schedule": "cosine",
+        "optim.first_epoch": 1,
+        "optim.step_epochs": 1,
+        "optim.step_factor": 0.5,
+        "optim.warmup_epochs": 1.0,
+        "optim.weight_decay": 0.0,
+        "train.label_smoothing": 0.1,
+        "train.most_rollbacks": 1,
+        "train.most_skipped": 3,
+        "train.on_nonfinite": "skip",
+    }
+    assert sorted(values) == sorted(name for name in KEYS if name.startswith(CHANGEABLE))
+    first = job().state_shapes
+    for name, value in values.items():
+        assert value != flatten(job().config)[name]
+        other = job(**{name.replace(".", "__"): value}).state_shapes
+        assert jax.tree.structure(other) == jax.tree.structure(first), name
+        assert arrays_of(other) == arrays_of(first), name
+
+
+@pytest.mark.parametrize(
+    "how", ["train.on_nonfinite=skip", "optim.clip_norm=1", "optim.decay_mask=kernels"]
+)
+def test_a_run_that_diverged_goes_on_as_it_is_advised_to(how: str, tmp_path: Path) -> None:
+    until_saved(tmp_path, *EVERY)
+    assert command(tmp_path, *EVERY, f"--config.{how}", "--resume_with") == 0
+    assert command(tmp_path, "--mode=verify") == 0
+    (change,) = json.loads((tmp_path / "run.json").read_text())["changes"]
+    assert change["step"] == 10 and how.split("=")[0] in change["changes"][0]
 
 
 def test_gradients_are_clipped() -> None:

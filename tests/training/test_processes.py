@@ -98,7 +98,7 @@ from jax.experimental import multihost_utils
 from mgnet_jax.commandline import make_command, parse_arguments
 from mgnet_jax.config import validate
 from mgnet_jax.data.sets import load
-from mgnet_jax.training import launch
+from mgnet_jax.training import processes
 from mgnet_jax.training.job import Job
 
 out, where, *flags = sys.argv[1:]
