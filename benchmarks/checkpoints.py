@@ -37,7 +37,8 @@ def state(folder: Path) -> None:
     from mgnet_jax.training import manifest, sharding
     from mgnet_jax.training.checkpoint import Checkpoints
     from mgnet_jax.training.manifest import Manifest
-    from mgnet_jax.training.state import TrainState, bytes_of
+    from mgnet_jax.training.sharding import bytes_of
+    from mgnet_jax.training.state import TrainState
 
     rng = np.random.default_rng(0)
     shapes = [(3, 3, *s) for s in CONVOLUTIONS] + [*LINEAR]

@@ -22,9 +22,9 @@ from mgnet_jax.config import default
 from mgnet_jax.data.info import ImageSet, Info
 from mgnet_jax.data.order import Batches
 from mgnet_jax.training import sharding, steps
-from mgnet_jax.training.describe import MemoryEstimate, estimate_memory
 from mgnet_jax.training.feed import ResidentTraining
 from mgnet_jax.training.measures import Metrics
+from mgnet_jax.training.memory import MemoryEstimate, estimate_memory
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
 

@@ -145,7 +145,7 @@ def keep_programs(folder: str) -> None:
     jax.config.update("jax_compilation_cache_dir", path)
 
 
-def check_workdir(name: str) -> None:
+def check_bucket(name: str) -> None:
     """Raises ConfigError if a workdir is no folder of a file system."""
     if re.match(r"\w+://", name):
         raise ConfigError(
@@ -157,7 +157,7 @@ def check_workdir(name: str) -> None:
 
 def make_command(values: flags.FlagValues, config_named: bool, started: float) -> Command:
     """What the command line asks of its tool."""
-    check_workdir(values.workdir)
+    check_bucket(values.workdir)
     own: dict[str, Any] = {}
     for flag in TOOLS[values.mode].FLAGS:
         given = values[flag.name]

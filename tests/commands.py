@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
+import pytest
 
 from mgnet_jax.main import main
 from mgnet_jax.training.checkpoint import Checkpoints
@@ -17,7 +18,26 @@ SMALL = (
 
 
 def command(workdir: Path, *arguments: str) -> int:
-    return main(["main", "--jit_cache=", f"--workdir={workdir}", *arguments])
+    return main(["main", f"--workdir={workdir}", *arguments])
+
+
+class Killed(BaseException):
+    """Ends a run at once."""
+
+
+def killed_after(workdir: Path, step: int, *arguments: str) -> None:
+    """A run that ends when it has saved a step."""
+    save = Checkpoints.save
+
+    def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
+        save(checkpoints, state, facts)
+        if facts.step == step:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpoints, "save", dying)
+        command(workdir, *arguments)
+    (workdir / ".lock").unlink(missing_ok=True)
 
 
 def records(workdir: Path) -> list[dict[str, Any]]:

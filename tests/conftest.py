@@ -13,6 +13,16 @@ os.environ["XLA_FLAGS"] = (
 
 
 @pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What all tests and their processes compile, they compile once."""
+    from mgnet_jax.commandline import keep_programs
+
+    folder = str(tmp_path_factory.mktemp("programs"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    keep_programs(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def found_right(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The numerics of this installation are checked once for all tests and their processes."""
     os.environ.setdefault("MGNET_NUMERICS", str(tmp_path_factory.mktemp("numerics")))
@@ -34,7 +44,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from commands import SMALL, command
 
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    programs = tmp_path_factory.getbasetemp() / "programs"  # tests/attack uses them too
     every = "--config.checkpoint.every_steps=10"
-    assert command(workdir, *SMALL, every, f"--jit_cache={programs}") == 0
+    assert command(workdir, *SMALL, every) == 0
     return workdir

@@ -38,7 +38,7 @@ class Processes:
             with log.with_suffix(f".{i}.out").open("w") as out, self.err(i).open("w") as err:
                 self.all.append(
                     subprocess.Popen(
-                        [*command, "--jit_cache=", *arguments, *flags],
+                        [*command, *arguments, *flags],
                         env=os.environ | ALONE,
                         stdout=out,
                         stderr=err,

@@ -93,11 +93,10 @@ def machine(workdir: Path) -> Iterator[str]:
 
 
 def memory(device: "jax.Device") -> str:
-    """What a device says of its memory; of a CPU, the machine's."""
-    stats = device.memory_stats() or {}
-    size = stats.get("bytes_limit")
-    if size is None and device.platform == "cpu":
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """What a device says of its memory; of a CPU, its share of the machine's."""
+    from mgnet_jax.training.memory import device_memory
+
+    size = device_memory(device)
     return "memory unknown" if size is None else f"{size / 2**30:,.1f} GiB of memory"
 
 

@@ -87,7 +87,7 @@ def row(plan: "Plan") -> dict[str, object]:
 
 def lines(plan: "Plan", utilisation: float) -> list[dict[str, object]]:
     """A plan as rows: what, how much, and what that is from."""
-    from mgnet_jax.training.describe import mebibytes
+    from mgnet_jax.training.progress import mebibytes
 
     memory, traffic, kind = plan.memory, plan.traffic, plan.kind
     step, parts = memory.step, f", in {plan.parts} parts" if plan.parts > 1 else ""

@@ -12,7 +12,7 @@ def run(command: Command) -> None:
     config = command.config
     info, model, costs = begin(config)
 
-    from mgnet_jax.training.describe import estimate_memory, images_on_device
+    from mgnet_jax.training.memory import estimate_memory, images_on_device
     from mgnet_jax.training.progress import say
 
     images = images_on_device(config, info)

@@ -19,11 +19,13 @@ def run(command: Command) -> None:
     import jax
 
     from mgnet_jax.training.loop import train
+    from mgnet_jax.training.plan import require_memory
 
     join(command, NAME)
     check_numerics(command.config)
     make_data(command.config)
-    begin(command.config, jax.device_count())
+    begun = begin(command.config, jax.device_count())
+    require_memory(command.config, begun.info, begun.model, begun.costs)
     resume_with = command.flags["resume_with"]
     train(command.config, command.workdir, command.started, resume_with)
 

@@ -24,8 +24,9 @@ from mgnet_jax.training.files import put_aside, require_room, sync
 from mgnet_jax.training.installation import versions
 from mgnet_jax.training.manifest import DamageError, Manifest
 from mgnet_jax.training.progress import say
+from mgnet_jax.training.sharding import bytes_of
 from mgnet_jax.training.silence import in_short, silenced
-from mgnet_jax.training.state import TrainState, arrays_of, bytes_of, differences
+from mgnet_jax.training.state import TrainState, arrays_of, differences
 
 FOLDER = "checkpoints"
 LARGE = 2**26

@@ -1,15 +1,7 @@
 """What a network is and costs, for people, before anything is trained."""
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from typing import Any
-
-from ml_collections import ConfigDict
-
-from mgnet_jax.data.sets import are_photographs
 from mgnet_jax.data.sources import Info
-from mgnet_jax.models import Costs, Network, step_memory
+from mgnet_jax.models import Costs, Network
 from mgnet_jax.training.progress import table
 
 
@@ -43,82 +35,3 @@ def model_summary(model: Network, info: Info, costs: Costs) -> str:
     if model.spec.note:
         lines.append(f"note        {model.spec.note}")
     return "\n".join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryEstimate:
-    """Bytes of memory of training on one device.
-
-    Attributes:
-      weights: weights and momentum, and their average if there is one.
-      activations, working: at the worst moment of a step, see `models.Memory`; the pixels of the
-        batch are with the working memory.
-      data: images that lie on the device.
-      batch: images of the device's part of a batch.
-    """
-
-    weights: int
-    activations: int
-    working: int
-    data: int
-    batch: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.activations + self.working + self.data
-
-    def __str__(self) -> str:
-        return (
-            f"memory      {mebibytes(self.weights)} weights and momentum, "
-            f"{mebibytes(self.activations)} activations and {mebibytes(self.working)} working "
-            f"memory for a batch of {self.batch}, {mebibytes(self.data)} images: in all about "
-            f"{mebibytes(self.total)} on each device"
-        )
-
-
-def estimate_memory(
-    model: Network,
-    info: Info,
-    costs: Costs,
-    train: Mapping[str, Any],
-    devices: int = 1,
-    images: int | None = None,
-) -> MemoryEstimate:
-    """The memory of training, before anything is compiled.
-
-    Args:
-      model: the network.
-      info: the data set.
-      costs: what the network costs for its images.
-      train: the `train` section of a configuration.
-      devices: over which a batch is split.
-      images: how many lie on each device as bytes; None: the data set whole.
-    """
-    parameter_width = 8 if model.dtype == "float64" else 4
-    copies = 2 + bool(train["ema_decay"])
-    parts = train["accumulate"]
-    batch = -(-train["batch_size"] // (parts * devices))
-    if images is None:
-        images = info.train_size + info.test_size
-    pixels = math.prod(info.image_shape)
-    memory = step_memory(model, info.image_shape, batch, parts)
-    return MemoryEstimate(
-        weights=parameter_width * copies * costs.parameters,
-        activations=memory.activations,
-        working=memory.working + batch * parts * pixels,
-        data=images * pixels,
-        batch=batch,
-    )
-
-
-def images_on_device(config: ConfigDict, info: Info, devices: int = 1) -> int:
-    """How many images lie on each device as bytes: a small set whole, photographs as read ahead."""
-    if are_photographs(config.data):
-        return config.data.prefetch * config.train.batch_size // devices
-    return info.train_size + info.test_size
-
-
-def mebibytes(size: int) -> str:
-    """A number of bytes as MiB."""
-    return f"{size / 2**20:,.1f} MiB"

@@ -1,4 +1,4 @@
-"""What training would take on devices that are not there: memory, bytes on the links, hours.
+"""What training takes on devices, there or not: memory, bytes on the links, hours.
 
 Arithmetic alone, from shapes, the traced program and published peaks. The bytes are those of the
 program that XLA makes (tests/training/test_plan.py); the seconds rest on a utilisation that is
@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mgnet_jax.config import ConfigError
 from mgnet_jax.data import sets
 from mgnet_jax.data.info import Info
 from mgnet_jax.data.order import Batches
@@ -18,8 +19,9 @@ from mgnet_jax.data.sources import DataSet
 from mgnet_jax.models import Costs, Network, kernel_reads
 from mgnet_jax.training import measures, optim, sharding
 from mgnet_jax.training.accelerators import Accelerator, peak
-from mgnet_jax.training.describe import MemoryEstimate, estimate_memory, images_on_device
 from mgnet_jax.training.job import Job
+from mgnet_jax.training.memory import Memory, device_memory, make_memory, split_arrays
+from mgnet_jax.training.progress import mebibytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,30 +62,6 @@ class Traffic:
         once = self.scattered + self.gathered
         twice = self.reduced - self.scattered
         return (once + 2 * twice) * (self.devices - 1) / self.devices
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes of memory on each device.
-
-    Attributes:
-      state: weights, momentum, batch statistics and their average if there is one.
-      gradients: of all parameters, which may all wait to be reduced; 0 on one device, where they
-        are with the working memory.
-      gathered: parameters that lie in parts, whole for the length of a step.
-      step: activations, working memory and images, see `describe.estimate_memory`.
-    """
-
-    state: int
-    gradients: int
-    gathered: int
-    step: MemoryEstimate
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        step = self.step.activations + self.step.working + self.step.data
-        return self.state + self.gradients + self.gathered + step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,43 +154,22 @@ def make_traffic(config: ConfigDict, shapes: Any, reads: int, devices: int) -> T
     if devices == 1:
         return Traffic(0, 0, 0, 0, 0, 0, 1)
     parameters = jax.tree.leaves(shapes.params)
-    size, parts = _bytes(parameters), config.train.accumulate
-    split = _bytes(_split(config, parameters, devices))
+    size, parts = sharding.bytes_of(parameters), config.train.accumulate
+    split = sharding.bytes_of(split_arrays(config, parameters, devices))
     mask = jax.tree.leaves(optim.decay_mask(shapes.params))
     kernels = [x for x, kernel in zip(parameters, mask, strict=True) if kernel]
-    again = reads * parameters[0].dtype.itemsize - _bytes(kernels)
+    again = reads * parameters[0].dtype.itemsize - sharding.bytes_of(kernels)
     images = [m for m in measures.chosen(config.log.measures) if m.of == "image"]
     return Traffic(
         gradients=parts * (size - split),
         scattered=parts * split,
         again=parts * max(0, again),
-        moments=parts * (2 + config.model.remat) * _bytes(jax.tree.leaves(shapes.batch_stats)),
+        moments=parts
+        * (2 + config.model.remat)
+        * sharding.bytes_of(jax.tree.leaves(shapes.batch_stats)),
         metrics=parts * 4 * (2 + len(images)),  # loss and accuracy; the count is known
         gathered=split,
         devices=devices,
-    )
-
-
-def _split(config: ConfigDict, arrays: list[Any], devices: int) -> list[Any]:
-    """Those of the arrays that lie in parts."""
-    return [x for x in arrays if sharding.is_split(x.shape, devices, config.train.sharding)]
-
-
-def _bytes(arrays: list[Any]) -> int:
-    return sum(x.size * x.dtype.itemsize for x in arrays)
-
-
-def make_memory(
-    config: ConfigDict, model: Network, info: Info, costs: Costs, shapes: Any, devices: int
-) -> Memory:
-    """The memory on each device; arguments as in `make_plan` and `make_traffic`."""
-    parameters = jax.tree.leaves(shapes.params)
-    images = images_on_device(config, info, devices)
-    return Memory(
-        state=sharding.bytes_on_device(shapes, devices, config.train.sharding),
-        gradients=_bytes(parameters) if devices > 1 else 0,
-        gathered=_bytes(_split(config, parameters, devices)),
-        step=estimate_memory(model, info, costs, config.train, devices, images),
     )
 
 
@@ -259,3 +216,45 @@ def make_plan(
         speed=utilisation * peak(kind, config.model.dtype),
         images_per_core=images_per_core if sets.are_photographs(config.data) else None,
     )
+
+
+def require_memory(config: ConfigDict, info: Info, model: Network, costs: Costs) -> None:
+    """Refuses what cannot fit the devices, before anything is allocated.
+
+    Args:
+      config: a validated configuration.
+      info: its data set.
+      model: its network.
+      costs: what the network costs for its images.
+
+    Raises:
+      ConfigError: by the estimate, training takes more memory than a device has.
+    """
+    device, devices = jax.local_devices()[0], jax.device_count()
+    limit = device_memory(device)
+    if limit is None or not config.supervise.require_memory or _surely_fits(config, costs, limit):
+        return
+    shapes = Job(config, DataSet(info, None, None, ())).state_shapes
+    memory = make_memory(config, model, info, costs, shapes, devices)
+    if memory.total > limit:
+        train = config.train
+        raise ConfigError(
+            f"training {model.spec} takes about {mebibytes(memory.total)} on each device, and "
+            f"{device} has {mebibytes(limit)}: {mebibytes(memory.state)} weights and momentum, "
+            f"{mebibytes(memory.step.activations)} activations and "
+            f"{mebibytes(memory.step.working)} working memory for a batch of {memory.step.batch}, "
+            f"{mebibytes(memory.step.data)} images. Lower config.train.batch_size="
+            f"{train.batch_size}, raise config.train.accumulate={train.accumulate}, set "
+            f"config.model.remat=True or take a smaller network; "
+            f"config.supervise.require_memory=False tries it all the same"
+        )
+
+
+def _surely_fits(config: ConfigDict, costs: Costs, limit: int) -> bool:
+    """Whether a bound that takes no time is far below the memory.
+
+    No output of a convolution costs fewer than 9 multiply-adds, and a step keeps fewer than 8
+    arrays of its size for it, of 8 bytes a number or less.
+    """
+    activations = 8 * 8 * config.train.batch_size * costs.macs / 9
+    return activations + 8 * 8 * costs.parameters < limit / 2

@@ -232,3 +232,8 @@ def _cell(value: object) -> str:
         return "" if value is None else str(value)
     whole = isinstance(value, numbers.Integral) or 1e4 <= abs(float(value)) < 1e12
     return f"{float(value):{',.0f' if whole else '.4g'}}"
+
+
+def mebibytes(size: int) -> str:
+    """A number of bytes as MiB."""
+    return f"{size / 2**20:,.1f} MiB"

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 
 import jax
 
-from mgnet_jax.training.describe import mebibytes
 from mgnet_jax.training.idle import Idle
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.metrics import MetricsWriter
 from mgnet_jax.training.pace import Pace
-from mgnet_jax.training.progress import Progress
+from mgnet_jax.training.progress import Progress, mebibytes
 
 
 class TrainError(RuntimeError):

@@ -102,6 +102,11 @@ def bytes_on_device(shapes: Any, devices: int, how: str) -> int:
     return sum(map(one, jax.tree.leaves(shapes)))
 
 
+def bytes_of(state: Any) -> int:
+    """The bytes of a state, of which devices may have parts or copies."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
 def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
     """An array that every process has whole, on the devices of all; each puts its own parts."""
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -1,6 +1,5 @@
 """All that training changes, as one tree: what a step takes and gives, and a checkpoint holds."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,11 +64,6 @@ def arrays_of(state: Any) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{[*x.shape]}"
         for path, x in leaves
     }
-
-
-def bytes_of(state: Any) -> int:
-    """The bytes of a state, of which devices may have parts or copies."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -24,21 +24,21 @@ sys.exit(main(sys.argv))
 class Run:
     """The small run in a process; `before` is Python code that it starts with."""
 
-    def __init__(self, workdir: Path, programs: Path, *arguments: str, before: str = "") -> None:
+    def __init__(self, workdir: Path, *arguments: str, before: str = "") -> None:
         number = len([*workdir.parent.glob(f"{workdir.name}.*.err")])
         self.workdir, self.err = workdir, workdir.with_name(f"{workdir.name}.{number}.err")
         with self.err.open("w") as err, self.err.with_suffix(".out").open("w") as out:
             self.process = subprocess.Popen(
-                self.line(workdir, programs, *arguments, before=before),
+                self.line(workdir, *arguments, before=before),
                 env=self.environment(),
                 stdout=out,
                 stderr=err,
             )
 
     @staticmethod
-    def line(workdir: Path, programs: Path, *arguments: str, before: str = "") -> list[str]:
+    def line(workdir: Path, *arguments: str, before: str = "") -> list[str]:
         """Its command line."""
-        flags = (f"--jit_cache={programs}", f"--workdir={workdir}", *EVERY, *arguments)
+        flags = (f"--workdir={workdir}", *EVERY, *arguments)
         return [sys.executable, "-c", PROGRAM.format(before=before), *flags]
 
     @staticmethod

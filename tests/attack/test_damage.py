@@ -63,8 +63,7 @@ def test_a_damaged_run_ends_as_one_that_was_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     workdir = damaged(broken_off, tmp_path / "run", damage, seed)
-    programs = tmp_path_factory.getbasetemp() / "programs"
-    assert command(workdir, *EVERY, f"--jit_cache={programs}") == 0
+    assert command(workdir, *EVERY) == 0
     out = capsys.readouterr().out
     assert "checkpoint 30 is damaged: " in out
     assert "Going on from step 22" in out

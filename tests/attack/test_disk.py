@@ -27,8 +27,8 @@ SOON = "--config.checkpoint.retry_minutes=0.02"  # tried again every 0.12 s
 class Attack:
     """A run in this process, to which something happens before it saves some step."""
 
-    def __init__(self, workdir: Path, programs: Path, patch: pytest.MonkeyPatch, capsys: Any):
-        self.workdir, self.programs, self.patch, self.capsys = workdir, programs, patch, capsys
+    def __init__(self, workdir: Path, patch: pytest.MonkeyPatch, capsys: Any):
+        self.workdir, self.patch, self.capsys = workdir, patch, capsys
         self.said = ""
 
     def at(self, step: int, action: Callable[[], object]) -> None:
@@ -44,7 +44,7 @@ class Attack:
         self.patch.setattr(Saver, "save", saving)
 
     def run(self, *flags: str) -> int:
-        code = command(self.workdir, *EVERY, f"--jit_cache={self.programs}", *flags)
+        code = command(self.workdir, *EVERY, *flags)
         captured = self.capsys.readouterr()
         self.said = captured.out + captured.err
         assert "Traceback" not in self.said
@@ -77,12 +77,11 @@ class Attack:
 
 @pytest.fixture
 def attack(
-    programs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Attack:
-    return Attack(tmp_path / "run", programs, monkeypatch, capsys)
+    return Attack(tmp_path / "run", monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -183,12 +182,10 @@ def test_a_disk_that_is_full_at_the_very_end(
 
 
 @pytest.mark.parametrize("size", [pytest.param(2000, marks=slow), pytest.param(20, marks=slow)])
-def test_a_limit_of_the_size_of_files(
-    size: int, attack: Attack, uninterrupted: Path, programs: Path
-) -> None:
+def test_a_limit_of_the_size_of_files(size: int, attack: Attack, uninterrupted: Path) -> None:
     before = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, -1))"
     run = subprocess.run(
-        Run.line(attack.workdir, programs, NEVER, before=before),
+        Run.line(attack.workdir, NEVER, before=before),
         env=Run.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -29,12 +29,12 @@ def workdir(broken_off: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def said(programs: Path, capsys: pytest.CaptureFixture[str]) -> Said:
+def said(capsys: pytest.CaptureFixture[str]) -> Said:
     """The exit code of a command, and what it said."""
 
     def run(workdir: Path, *arguments: str) -> tuple[int, str]:
         train = () if any("--mode" in argument for argument in arguments) else EVERY
-        code = command(workdir, f"--jit_cache={programs}", *train, *arguments)
+        code = command(workdir, *train, *arguments)
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 
@@ -42,10 +42,10 @@ def said(programs: Path, capsys: pytest.CaptureFixture[str]) -> Said:
 
 
 @pytest.fixture(scope="module")
-def recorded(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with some more records."""
     workdir = tmp_path_factory.mktemp("recorded") / "run"
-    assert command(workdir, *EVERY, *RECORDS, f"--jit_cache={programs}") == 0
+    assert command(workdir, *EVERY, *RECORDS) == 0
     return workdir
 
 
@@ -294,14 +294,12 @@ def write_mnist(folder: Path, counts: tuple[int, int] = (100, 30), other: int = 
 
 @pytest.mark.slow
 def test_other_images_are_refused_and_may_be_scored_if_named(
-    tmp_path: Path, said: Said, programs: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, said: Said, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, workdir = write_mnist(tmp_path / "data"), tmp_path / "run"
 
     def train(where: Path, *flags: str) -> tuple[int, str]:
-        code = command(
-            workdir, f"--jit_cache={programs}", *MNIST, f"--config.data.dir={where}", *flags
-        )
+        code = command(workdir, *MNIST, f"--config.data.dir={where}", *flags)
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 

@@ -19,19 +19,19 @@ def saving(workdir: Path) -> set[str]:
     return {p.name for p in folder.glob("*") if is_unfinished(p)} if folder.is_dir() else set()
 
 
-def kill_somewhere(workdir: Path, programs: Path, rng: random.Random, *flags: str) -> None:
+def kill_somewhere(workdir: Path, rng: random.Random, *flags: str) -> None:
     """At any moment from the start of the process."""
-    run = Run(workdir, programs, OFTEN, *flags)
+    run = Run(workdir, OFTEN, *flags)
     if rng.random() < 0.7:  # most of the start is imports
         run.when(run.has_lock)
     time.sleep(rng.uniform(0, 3))
     run.kill()
 
 
-def kill_in_a_save(workdir: Path, programs: Path, rng: random.Random, *flags: str) -> None:
+def kill_in_a_save(workdir: Path, rng: random.Random, *flags: str) -> None:
     """What a save leaves is there; asserts that it is, else this would attack nothing."""
     for _ in range(10):
-        run = Run(workdir, programs, OFTEN, *flags)
+        run = Run(workdir, OFTEN, *flags)
         left = saving(workdir)  # of the kill before
         wanted, seen = rng.randrange(1, 6), set[str]()
 
@@ -50,14 +50,12 @@ def kill_in_a_save(workdir: Path, programs: Path, rng: random.Random, *flags: st
     raise AssertionError("no kill was within a save")
 
 
-def test_a_run_that_is_killed_again_and_again(
-    uninterrupted: Path, programs: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_is_killed_again_and_again(uninterrupted: Path, tmp_path: Path) -> None:
     workdir, rng = tmp_path / "run", random.Random(1)
-    kill_in_a_save(workdir, programs, rng)
-    kill_in_a_save(workdir, programs, rng, "--config.checkpoint.background=on")
-    kill_somewhere(workdir, programs, rng)
-    assert command(workdir, *EVERY, f"--jit_cache={programs}") == 0
+    kill_in_a_save(workdir, rng)
+    kill_in_a_save(workdir, rng, "--config.checkpoint.background=on")
+    kill_somewhere(workdir, rng)
+    assert command(workdir, *EVERY) == 0
     assert_as_uninterrupted(workdir, uninterrupted)
 
 
@@ -65,11 +63,9 @@ def test_a_run_that_is_killed_again_and_again(
 @pytest.mark.parametrize("background", ["on", "off"])
 @pytest.mark.parametrize("kill", [kill_in_a_save, kill_somewhere])
 @pytest.mark.parametrize("seed", range(8))
-def test_kills(
-    seed: int, kill, background: str, uninterrupted: Path, programs: Path, tmp_path: Path
-) -> None:
+def test_kills(seed: int, kill, background: str, uninterrupted: Path, tmp_path: Path) -> None:
     workdir, flag = tmp_path / "run", f"--config.checkpoint.background={background}"
-    kill(workdir, programs, random.Random(seed), flag)
-    last = Run(workdir, programs, OFTEN, flag)
+    kill(workdir, random.Random(seed), flag)
+    last = Run(workdir, OFTEN, flag)
     assert last.code() == 0, last.said()
     assert_as_uninterrupted(workdir, uninterrupted)

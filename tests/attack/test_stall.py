@@ -23,19 +23,17 @@ Job.train_steps = hanging
 """
 
 
-def test_a_run_that_stalls_ends_and_goes_on(
-    uninterrupted: Path, programs: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_stalls_ends_and_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     flags = ("--config.supervise.stall_minutes=0.03", "--config.checkpoint.every_steps=1")
-    run = Run(workdir, programs, *flags, before=HANGS)
+    run = Run(workdir, *flags, before=HANGS)
     assert run.code() == STALLED == 75
     for text in (run.said(), (workdir / "stall.txt").read_text()):
         assert "in hanging" in text and "Thread" in text
     assert "config.supervise.stall_minutes=0.03" in run.said()
     assert "the same command goes on from the newest checkpoint" in run.said()
     assert "Traceback" not in run.said()
-    assert command(workdir, *EVERY, f"--jit_cache={programs}") == 0
+    assert command(workdir, *EVERY) == 0
     assert_as_uninterrupted(workdir, uninterrupted)
 
 
@@ -52,11 +50,11 @@ Job.train_steps = slowly
 
 @pytest.mark.slow
 def test_a_run_that_is_stopped_for_long_and_continued_goes_on(
-    uninterrupted: Path, programs: Path, tmp_path: Path
+    uninterrupted: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
     flags = ("--config.supervise.stall_minutes=0.005", "--config.checkpoint.every_steps=1")
-    run = Run(workdir, programs, *flags, before=SLOW)
+    run = Run(workdir, *flags, before=SLOW)
     assert run.when(lambda: (workdir / "checkpoints" / "2").exists())
     run.process.send_signal(signal.SIGSTOP)
     time.sleep(8)  # far more than 20 times what a step takes

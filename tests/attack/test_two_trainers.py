@@ -24,12 +24,11 @@ from mgnet_jax.training.lock import Lock, LockError
 def test_the_second_is_refused_and_a_dead_one_is_not_waited_for(
     seed: int,
     uninterrupted: Path,
-    programs: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     workdir, rng = tmp_path / "run", random.Random(seed)
-    first = Run(workdir, programs)
+    first = Run(workdir)
     assert first.when(first.has_lock), first.said()
     time.sleep(rng.uniform(0, 1))
     first.process.send_signal(signal.SIGSTOP)
@@ -44,7 +43,7 @@ def test_the_second_is_refused_and_a_dead_one_is_not_waited_for(
     if rng.random() < 0.5:
         first.kill()
         assert (workdir / ".lock").exists()
-        assert command(workdir, *EVERY, f"--jit_cache={programs}") == 0
+        assert command(workdir, *EVERY) == 0
     else:
         first.process.send_signal(signal.SIGCONT)
         assert first.code() == 0, first.said()
@@ -55,13 +54,13 @@ def test_the_second_is_refused_and_a_dead_one_is_not_waited_for(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_of_two_that_begin_together_one_trains(
-    seed: int, uninterrupted: Path, programs: Path, tmp_path: Path
+    seed: int, uninterrupted: Path, tmp_path: Path
 ) -> None:
     workdir, rng = tmp_path / "run", random.Random(seed)
     slow = "--config.checkpoint.every_steps=1"
-    runs = [Run(workdir, programs, slow)]
+    runs = [Run(workdir, slow)]
     time.sleep(rng.uniform(0, 0.5))
-    runs.append(Run(workdir, programs, slow))
+    runs.append(Run(workdir, slow))
     codes = [run.code() for run in runs]
     assert sorted(codes) == [0, 2], [run.said() for run in runs]
     winner, refused = runs[codes.index(0)], runs[codes.index(2)]

@@ -23,6 +23,9 @@ KEYS = {
     "supervise.stall_minutes": within(
         0, 100_000, 30.0, "without progress, after which a run ends with exit code 75; 0: never"
     ),
+    "supervise.require_memory": Key(
+        True, "refuse what by the estimate cannot fit the memory of a device"
+    ),
     "log.every_steps": at_least(1, 50, "steps of one record of the metrics"),
     "log.measures": Key("", "what is measured besides, as in 'top5,grad_norm'"),
     "log.tensorboard": Key(False, "also write TensorBoard events; needs tensorboardX"),

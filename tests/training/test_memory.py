@@ -1,16 +1,21 @@
-"""The memory in the summary: what the compiler then needs, within 15 %, and what is what."""
+"""The memory told before training: within 15 % of what the compiler needs; too much is refused."""
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from commands import command
 
 import mgnet_jax
-from mgnet_jax.config import default
+from mgnet_jax.config import ConfigError, default, make_model
 from mgnet_jax.data.info import Info
-from mgnet_jax.training import sharding, steps
-from mgnet_jax.training.describe import estimate_memory
+from mgnet_jax.data.sources import DataSet
+from mgnet_jax.training import plan, sharding, steps
+from mgnet_jax.training.job import Job
+from mgnet_jax.training.memory import estimate_memory, make_memory
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
 
@@ -82,3 +87,40 @@ def test_the_line_says_what_is_what_and_the_sum() -> None:
         assert words in line
     total = sum((estimate.weights, estimate.activations, estimate.working, estimate.data))
     assert f"in all about {total / 2**20:,.1f} MiB on each device" in line
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    assert command(workdir, "--config.model.spec=MgNet[1,1]-[99999]-B^l") == 2
+    assert "config.supervise.require_memory=False tries it all the same" in capsys.readouterr().err
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize(("share", "fits"), [(0.99, False), (1.01, True)])
+def test_the_estimate_decides(share: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = default()
+    info = Info("digits", (8, 8, 1), 10, 1438, 359, (0.3,), (0.4,))
+    model = make_model(config, info)
+    costs = mgnet_jax.count(model, info.image_shape)
+    shapes = Job(config, DataSet(info, None, None, ())).state_shapes
+    total = make_memory(config, model, info, costs, shapes, jax.device_count()).total
+    monkeypatch.setattr(plan, "device_memory", lambda _: int(share * total))
+    with contextlib.nullcontext() if fits else pytest.raises(ConfigError, match="takes about"):
+        plan.require_memory(config, info, model, costs)
+    config.supervise.require_memory = False
+    plan.require_memory(config, info, model, costs)
+
+
+def test_what_surely_fits_does() -> None:
+    """The bound that takes no time is one, for networks of all kinds."""
+    info = Info("", (32, 32, 3), 10, 100, 20, (0.5,) * 3, (0.2,) * 3)
+    for name in ("MgNet[2,2]-[16]-B^l", "ResNet18-A^{l,i}-B^{l,i}", "AlexNet", "ResNet50"):
+        config = default()
+        config.model.spec, config.train.batch_size = name, 16
+        model = make_model(config, info)
+        costs = mgnet_jax.count(model, info.image_shape)
+        estimate = estimate_memory(model, info, costs, config.train)
+        for limit in (estimate.total, 2 * estimate.total):
+            assert not plan._surely_fits(config, costs, limit), name
