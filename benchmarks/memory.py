@@ -36,15 +36,15 @@ CASES = [
     *(
         {"spec": "MgNet[2,2,2,2]-[64,128,256,512]-B^l", "batch": batch, **IMAGENET, **options}
         for batch in (8, 16)
-        for options in ({"dtype": d, "remat": r} for d in TYPES for r in (False, True))
+        for options in ({"dtype": d, "remat": r} for d in TYPES for r in ("none", "norms", "steps"))
     ),
     *(
         {"spec": "ResNet18", "batch": 8, **IMAGENET, "dtype": d, "remat": r}
-        for d, r in itertools.product(TYPES, (False, True))
+        for d, r in itertools.product(TYPES, ("none", "norms", "steps"))
     ),
     *(
         {"spec": "MgNet[2,2,2,2]-[256]-B^l", "batch": 32, **CIFAR, "dtype": d, "remat": r}
-        for d, r in itertools.product(TYPES, (False, True))
+        for d, r in itertools.product(TYPES, ("none", "norms", "steps"))
     ),
     {"spec": "MgNet[2,2,16,2]-[64,128,256,512]-B^l", "batch": 8, **IMAGENET},
     {
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--stem", default="cifar")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--remat", default="none")
     parser.add_argument("--chunk", action="store_true", help="a loop of steps")
     args = parser.parse_args()
     cases: list[dict[str, Any]] = CASES

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--form", default="dual,direct")
     parser.add_argument("--unroll", default="1,2,4")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--remat", default="0")
+    parser.add_argument("--remat", default="none")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -95,7 +95,7 @@ def main() -> None:
             "form": args.form,
             "unroll": int(args.unroll),
             "dtype": args.dtype,
-            "remat": args.remat == "1",
+            "remat": args.remat,
         }
         print(json.dumps(measure(args.spec, image, args.batch, args.chunk, args.chunks, **case)))
         return

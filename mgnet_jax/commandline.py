@@ -191,7 +191,7 @@ def out_of_memory(error: jax.errors.JaxRuntimeError) -> str | None:
     return (
         f"\nerror: not enough memory: {str(error).splitlines()[0]}\n"
         "Lower config.train.batch_size, raise config.train.accumulate, set "
-        "config.model.remat=True, or take a smaller network; --mode=summary tells the memory."
+        "config.model.remat=steps, or take a smaller network; --mode=summary tells the memory."
     )
 
 

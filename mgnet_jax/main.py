@@ -19,13 +19,14 @@ def main(argv: list[str]) -> int:
     """Runs the command, the program and its arguments, and gives its exit code."""
     from mgnet_jax.commandline import run
 
-    if signal.getsignal(signal.SIGINT) is leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     return run(argv, STARTED)
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """Ends the process, quietly, where nothing has been begun that could be saved."""
+    """Ends the process, quietly, where nothing has been begun that could be saved.
+
+    An exception, as Python's own KeyboardInterrupt, would be lost in what cannot pass it on.
+    """
     os.write(2, f"\nstopped by {signal.Signals(number).name}\n".encode())
     os._exit(128 + number)
 

@@ -33,7 +33,7 @@ from mgnet_jax.training.supervise import Interrupted
         (["--config.data.std=.2 .2"], "config.data.std=.2 .2 must be finite numbers > 0, one a"),
         (["--config.data.mean=.2,.3"], "config.data.mean=(0.2, 0.3) must have as many numbers"),
         (["--config.train.epochs=abc"], "config.train.epochs=abc must be a whole number >= 1"),
-        (["--config.model.remat=maybe"], "config.model.remat=maybe must be True or False"),
+        (["--config.data.flip=maybe"], "config.data.flip=maybe must be True or False"),
         (["--config.name=../x"], "config.name='../x' must be a name without /"),
         (["--checkpoint=best"], "--checkpoint is for --mode=eval"),
         (["--config.train.batch_size=15", "--config.train.accumulate=2"], "must be divisible"),

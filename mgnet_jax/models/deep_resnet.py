@@ -56,7 +56,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, _: None = None) -> tuple[Array, None]:
         shape, compute, norm = self.shape, self.compute, self.compute.norm(self.train)
-        y = nn.relu(norm("bn0")(x)) if shape.pre_act else x
+        y = norm("bn0")(x, relu=True) if shape.pre_act else x
         skip = x
         if self.project:
             R = compute.kernel(self, "project", (1, 1, x.shape[-1], shape.kernels[-1][1]))
@@ -65,13 +65,14 @@ class Block(nn.Module):
         last = len(shape.kernels) - 1
         for i, (size, c) in enumerate(shape.kernels):
             if i and shape.pre_act:
-                y = nn.relu(norm(f"bn{i}")(y))
+                y = norm(f"bn{i}")(y, relu=True)
                 y = nn.Dropout(shape.dropout, deterministic=not self.train, name=f"drop{i}")(y)
             kernel = compute.kernel(self, f"kernel{i}", (size, size, y.shape[-1], c))
             y = compute.conv(y, kernel, self.stride if i == shape.strided else 1)
+            if i != last or not shape.pre_act:
+                y = compute.kept(y)
             if not shape.pre_act:
-                y = norm(f"bn{i}")(y)
-                y = y if i == last else nn.relu(y)
+                y = norm(f"bn{i}")(y, relu=i != last)
         x = skip + y
         x = x if shape.pre_act else nn.relu(x)
         record(self, x=x)
@@ -124,7 +125,7 @@ class DeepResNet(Network):
             stride = 1 if level == 1 else 2
             x = Stage(shape, count, stride, compute, name=f"level{level}")(x, train)
         if spec.pre_act:
-            x = nn.relu(compute.norm(train)("bn")(x))
+            x = compute.norm(train)("bn")(x, relu=True)
         return Head(self.num_classes, compute, name="head")(x)
 
 

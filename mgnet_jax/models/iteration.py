@@ -23,7 +23,7 @@ from flax import linen as nn
 
 from mgnet_jax.models.layers import Array, Compute, Conv
 
-Norm = Callable[[str], Callable[[Array], Array]]
+Norm = Callable[[str], Callable[..., Array]]
 
 FORMS = ("K", "Ks", "sK", "sKs")
 """How a kernel K acts, right to left: s is batch norm and ReLU before it, after it, or both."""
@@ -47,11 +47,11 @@ class Map:
         """The map of x; its batch norms are named bn_<x> and bn_<kernel>, as in of = "r B"."""
         before, after = of.split()
         if self.form.endswith("s"):
-            x = nn.relu(norm(f"bn_{before}")(x))
+            x = norm(f"bn_{before}")(x, relu=True)
         x = compute.conv(x, kernel, stride)
         if self.norm or self.form.startswith("s"):
-            x = norm(f"bn_{after}")(x)
-        return nn.relu(x) if self.form.startswith("s") else x
+            x = norm(f"bn_{after}")(compute.kept(x), relu=self.form.startswith("s"))
+        return x
 
 
 class Step(nn.Module):
@@ -146,13 +146,13 @@ def repeat(
 ) -> Callable[..., Any]:
     """`nn.scan` of a module over `count` turns; its variables are stacked on a first axis."""
     return nn.scan(
-        nn.remat(step, prevent_cse=False) if compute.remat else step,
+        compute.remember(step),
         variable_axes={"params": 0, "batch_stats": 0, "intermediates": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=in_axes,
         length=count,
         # outside a loop XLA would find the recomputed values again and keep them
-        unroll=count if count <= compute.unroll and not compute.remat else 1,
+        unroll=count if count <= compute.unroll and compute.remat == "none" else 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Batch norm, initialisers, and the pieces before and after the grids (PyTorch's conventions).
+"""Initialisers, and the pieces before and after the grids (PyTorch's conventions).
 
 Arrays are NHWC, kernels HWIO (height, width, channels in, channels out). Where XLA's defaults and
 PyTorch's differ, these follow PyTorch, with which the paper's numbers were made.
@@ -12,16 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from mgnet_jax.models import convolution
-from mgnet_jax.models.notation import ModelError
+from mgnet_jax.models.norm import MOMENTS, BatchNorm
+
+CONVOLVED = "convolved"  # a name for `jax.checkpoint`
 
 Array = jax.Array
 Initializer = Callable[..., Array]
-
-BN_EPSILON = 1e-5
-BN_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing momentum 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +31,31 @@ class Compute:
       initializer: "kaiming" or "pytorch", see `kernel_init`.
       param_dtype: type of parameters, statistics and logits.
       unroll: up to so many steps are compiled as straight-line code, more as a loop.
-      remat: recompute a step's activations in the backward pass instead of keeping them; a loop
-        is then not unrolled.
+      remat: what the backward pass computes again: "none", "norms" or "steps", see `Network`.
       convolution: "auto" or "xla", see `convolution.conv`.
     """
 
     initializer: str = "kaiming"
     param_dtype: Any = jnp.float32
     unroll: int = 1
-    remat: bool = False
+    remat: str = "none"
     convolution: str = "auto"
 
     def conv(self, x: Array, kernel: Array, stride: int = 1, **options: Any) -> Array:
         """`convolution.conv` by the chosen algorithm."""
         return convolution.conv(x, kernel, stride, algorithm=self.convolution, **options)
+
+    def kept(self, x: Array) -> Array:
+        """A convolution's result that batch norm follows: with remat="norms" what is kept."""
+        return checkpoint_name(x, CONVOLVED) if self.remat == "norms" else x
+
+    def remember(self, step: type[nn.Module]) -> type[nn.Module]:
+        """The module with what `remat` says of the backward pass."""
+        if self.remat == "none":
+            return step
+        policies = jax.checkpoint_policies
+        keeps = {"norms": policies.save_only_these_names(CONVOLVED, MOMENTS), "steps": None}
+        return nn.remat(step, prevent_cse=False, policy=keeps[self.remat])
 
     def kernel(
         self, module: nn.Module, name: str, shape: tuple[int, ...], count: int | None = None
@@ -56,9 +66,10 @@ class Compute:
             name, init, shape if count is None else (count, *shape), self.param_dtype
         )
 
-    def norm(self, train: bool) -> Callable[[str], Callable[[Array], Array]]:
-        """Makes batch norms by name, in the module that is being called."""
-        return lambda name: partial(BatchNorm(self.param_dtype, name=name), train=train)
+    def norm(self, train: bool) -> Callable[[str], Callable[..., Array]]:
+        """Makes batch norms by name, in the module that is being called; `relu=True` adds ReLU."""
+        alone = self.remat != "norms"
+        return lambda name: partial(BatchNorm(self.param_dtype, alone, name=name), train=train)
 
 
 def kernel_init(name: str, stacked: bool = False) -> Initializer:
@@ -85,53 +96,6 @@ def bias_init(name: str, fan_in: int) -> Initializer:
     )
 
 
-class BatchNorm(nn.Module):
-    """Batch norm over (N, H, W) as PyTorch computes it (Ioffe and Szegedy 2015).
-
-    In training x is normalised with the batch's biased variance, and the running variance takes
-    in the unbiased one; in evaluation the running statistics are used. The statistics are of the
-    whole batch, also when it is sharded over devices. They are computed and kept in the type of
-    the parameters, whatever the type of x.
-
-    Raises:
-      ModelError: in training, with fewer than two values a channel: there is no variance.
-    """
-
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        c, dtype = x.shape[-1], self.param_dtype
-        scale = self.param("scale", nn.initializers.ones, (c,), dtype)
-        bias = self.param("bias", nn.initializers.zeros, (c,), dtype)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,), dtype)
-        running_var = self.variable("batch_stats", "var", jnp.ones, (c,), dtype)
-        x_wide = x.astype(dtype)
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            count = x.size // c
-            mean = jnp.mean(x_wide, axes)
-            var = jnp.mean(jnp.square(x_wide - mean), axes)
-            if not self.is_initializing():
-                if count < 2:
-                    raise ModelError(
-                        f"batch norm needs at least 2 values a channel to train on: here are "
-                        f"{count}, a batch of {x.shape[0]} on a grid of {x.shape[1]}x{x.shape[2]}; "
-                        f"take more images a batch (or larger images, or fewer grids)"
-                    )
-                unbiased = var * (count / max(count - 1, 1))
-                running_mean.value = _running(running_mean.value, mean)
-                running_var.value = _running(running_var.value, unbiased)
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(var + BN_EPSILON)
-        return ((x_wide - mean) * factor + bias).astype(x.dtype)
-
-
-def _running(old: Array, new: Array) -> Array:
-    return BN_MOMENTUM * old + (1 - BN_MOMENTUM) * lax.stop_gradient(new)
-
-
 class Conv(nn.Module):
     """A convolution with what may follow it: a bias, batch norm, ReLU."""
 
@@ -154,7 +118,7 @@ class Conv(nn.Module):
             init = bias_init(compute.initializer, self.size**2 * c_in)
             x = x + self.param("bias", init, (self.features,), compute.param_dtype).astype(x.dtype)
         if self.norm:
-            x = BatchNorm(compute.param_dtype, name="bn")(x, train)
+            return compute.norm(train)("bn")(compute.kept(x), relu=self.relu)
         return nn.relu(x) if self.relu else x
 
 

@@ -16,6 +16,7 @@ from mgnet_jax.models.notation import ModelError, Spec
 CHOICES: dict[str, tuple[str, ...]] = {
     "stem": ("cifar", "imagenet"),
     "form": ("auto", "dual", "direct"),
+    "remat": ("none", "norms", "steps"),
     "dtype": ("float32", "bfloat16", "float64"),
     "initializer": ("kaiming", "pytorch"),
     "convolution": ALGORITHMS,
@@ -37,8 +38,10 @@ class Network(nn.Module):
         parameters. "auto" is dual where A is linear, else direct.
       unroll: a grid's steps are compiled as straight-line code if they are at most so many, else
         as a loop; slower to compile, faster to run.
-      remat: recompute activations in the backward pass, step by step, to save memory; without
-        unrolling.
+      remat: what the backward pass computes again, to save memory: "none"; "norms", batch norm and
+        ReLU, so that of a smoothing step what goes into its two batch norms is kept, about half;
+        "steps", each step whole, which keeps what it starts from and takes a third more work. A
+        grid's steps are a loop then.
       dtype: type of the activations: "float32", "bfloat16" or "float64". Parameters, batch
         statistics and logits are float32 (float64 for "float64").
       initializer: "kaiming" (the paper's) or "pytorch" (the published script's).
@@ -52,7 +55,7 @@ class Network(nn.Module):
     stem: str = "cifar"
     form: str = "auto"
     unroll: int = 4
-    remat: bool = False
+    remat: str = "none"
     dtype: str = "float32"
     initializer: str = "kaiming"
     convolution: str = "auto"
@@ -169,6 +172,4 @@ def _checked(key: str, value: Any) -> Any:
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ModelError(f"{key}={value!r} must be a whole number >= 1")
         value = int(value)
-    if key == "remat" and not isinstance(value, bool):
-        raise ModelError(f"remat={value!r} must be True or False")
     return value

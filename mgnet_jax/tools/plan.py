@@ -114,7 +114,7 @@ def lines(plan: "Plan", utilisation: float) -> list[dict[str, object]]:
         ("a step: gradients", mebibytes(traffic.gradients), reducing),
         ("  in parts", mebibytes(traffic.scattered), "reduce-scattered, or all-reduced by XLA"),
         ("  shared kernels", mebibytes(traffic.again), "at most: one for each time they are read"),
-        ("  batch norm", mebibytes(traffic.moments), "moments and their gradients"),
+        ("  batch norm", mebibytes(traffic.moments), "means and variances"),
         ("  metrics", f"{traffic.metrics:,} bytes", "sums over images"),
         ("  weights", mebibytes(traffic.gathered), "all-gathered, once a step"),
         ("  sent", mebibytes(round(traffic.sent)), "by each device, around a ring"),
@@ -158,7 +158,7 @@ def notes(plan: "Plan") -> str:
         [
             f"it does not fit: {plan.memory.total / 2**30:.1f} GiB are more than "
             f"{plan.limit / 2**30:.1f}; raise config.train.accumulate,{sharded} set "
-            f"config.model.remat=True, take more devices or lower config.train.batch_size",
+            f"config.model.remat=steps, take more devices or lower config.train.batch_size",
             *said,
         ]
     )

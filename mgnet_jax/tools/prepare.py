@@ -246,24 +246,26 @@ def _name_of(source: Path) -> str:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Makes SIGTERM do what Ctrl-C does, and both an error for people.
+    """Makes SIGINT and SIGTERM an error for people; one that is ignored stays so.
 
     Raises:
       Stopped: one of them came.
     """
-    received = [signal.SIGINT]
+    received: list[signal.Signals] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         received[:] = [signal.Signals(number)]
         raise KeyboardInterrupt
 
     ours = threading.current_thread() is threading.main_thread()  # only there signals arrive
-    before = signal.signal(signal.SIGTERM, stop) if ours else None
+    numbers = (signal.SIGINT, signal.SIGTERM) if ours else ()
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     except KeyboardInterrupt:
         text = "stopped; shards that are whole are kept, and the same command goes on from them"
-        raise Stopped(received[0], text) from None
+        raise Stopped(received[0] if received else signal.SIGINT, text) from None
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -27,9 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 
-from mgnet_jax.models import Convolution, convolution, layers, winograd
+from mgnet_jax.models import Convolution, convolution, norm, winograd
 
 Array = np.ndarray
 GROWTH = float(
@@ -198,7 +197,7 @@ def batch_norm(dtype: str, shape: tuple[int, ...] = (16, 32, 32, 64)) -> Iterato
     n = math.prod(shape[:-1])
     x64, scale64, bias64 = (a.astype(np.float64) for a in (x, scale, bias))
     mean, var = x64.mean((0, 1, 2)), x64.var((0, 1, 2))
-    deviation = np.sqrt(var + layers.BN_EPSILON)
+    deviation = np.sqrt(var + norm.BN_EPSILON)
     normal = (x64 - mean) / deviation
     before = normal * scale64 + bias64
     g[np.abs(before) < 1e-3] = 0  # beside the kink of ReLU a rounding would decide
@@ -209,16 +208,16 @@ def batch_norm(dtype: str, shape: tuple[int, ...] = (16, 32, 32, 64)) -> Iterato
     def apply(x: Any, scale: Any, bias: Any) -> Any:
         stats = {"mean": jnp.zeros_like(scale), "var": jnp.ones_like(scale)}
         variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
-        module = layers.BatchNorm(jnp.dtype(wide))
-        y, new = module.apply(variables, x, True, mutable=["batch_stats"])
-        return nn.relu(y), new["batch_stats"]
+        module = norm.BatchNorm(jnp.dtype(wide))
+        y, new = module.apply(variables, x, True, relu=True, mutable=["batch_stats"])
+        return y, new["batch_stats"]
 
     def both(x: Any, scale: Any, bias: Any, g: Any) -> Any:
         y, transposed, stats = jax.vjp(apply, x, scale, bias, has_aux=True)
         return y, transposed(g), stats
 
     y, grads, stats = run(dtype, both, x, scale, bias, g)
-    momentum = layers.BN_MOMENTUM
+    momentum = norm.BN_MOMENTUM
     running = momentum + (1 - momentum) * var * n / (n - 1)
     yield _check("batch norm and ReLU", y, np.maximum(before, 0), n, n)
     yield _check("batch norm: running mean", stats["mean"], (1 - momentum) * mean, n)

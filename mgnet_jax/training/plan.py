@@ -33,8 +33,8 @@ class Traffic:
       scattered: reduce-scattered: gradients of parameters in parts. XLA may all-reduce them.
       again: all-reduced: of kernels that are read several times, their gradients beyond the
         first. XLA may add them first.
-      moments: all-reduced: means and variances of batch norms, and their gradients; with
-        model.remat the former at most twice.
+      moments: all-reduced: means and variances of batch norms, with model.remat=steps at
+        most twice; the sums that their gradients take are the gradients of scales and biases.
       metrics: all-reduced: sums over images. Measures of a step are not counted, a few bytes.
       gathered: all-gathered: parameters in parts, to be whole.
       devices: among which.
@@ -165,8 +165,8 @@ def make_traffic(config: ConfigDict, shapes: Any, reads: int, devices: int) -> T
         scattered=parts * split,
         again=parts * max(0, again),
         moments=parts
-        * (2 + config.model.remat)
-        * sharding.bytes_of(jax.tree.leaves(shapes.batch_stats)),
+        * (1 + (config.model.remat == "steps"))
+        * sharding.bytes_of(shapes.batch_stats),
         metrics=parts * 4 * (2 + len(images)),  # loss and accuracy; the count is known
         gathered=split,
         devices=devices,
@@ -185,7 +185,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a configuration.
 
-    The work of an image is three times that of its forward pass, with model.remat four times.
+    The work of an image is three times that of its forward pass, with model.remat=steps four times.
 
     Args:
       config: one that is valid for so many devices.
@@ -212,7 +212,7 @@ def make_plan(
         batches=job.batches,
         epochs=config.train.epochs,
         traffic=make_traffic(config, shapes, kernel_reads(model, info.image_shape), devices),
-        image_flops=(3 + config.model.remat) * 2 * costs.macs,
+        image_flops=(3 + (config.model.remat == "steps")) * 2 * costs.macs,
         speed=utilisation * peak(kind, config.model.dtype),
         images_per_core=images_per_core if sets.are_photographs(config.data) else None,
     )
@@ -245,7 +245,7 @@ def require_memory(config: ConfigDict, info: Info, model: Network, costs: Costs)
             f"{mebibytes(memory.step.working)} working memory for a batch of {memory.step.batch}, "
             f"{mebibytes(memory.step.data)} images. Lower config.train.batch_size="
             f"{train.batch_size}, raise config.train.accumulate={train.accumulate}, set "
-            f"config.model.remat=True or take a smaller network; "
+            f"config.model.remat=steps or take a smaller network; "
             f"config.supervise.require_memory=False tries it all the same"
         )
 

@@ -134,7 +134,7 @@ def test_a_whole_number_will_do_for_a_number(changed: Changed) -> None:
 
 
 def test_the_network_is_that_of_the_notation_and_the_options(changed: Changed) -> None:
-    options = {"stem": "imagenet", "form": "direct", "unroll": 2, "remat": True}
+    options = {"stem": "imagenet", "form": "direct", "unroll": 2, "remat": "steps"}
     options |= {"dtype": "bfloat16", "initializer": "pytorch", "convolution": "xla"}
     config = changed(
         {"model.spec": "MgNet[1,2]-[8]-B^{l,i}", "data.name": "cifar100"}

@@ -106,7 +106,7 @@ def test_more_images_need_more_and_recomputing_keeps_less(dtype: str) -> None:
         model = mgnet_jax.create("MgNet[4,4]-[16]-B^l", 10, dtype=dtype, **options)
         return step_memory(model, (32, 32, 3), batch, parts)
 
-    small, large, again = memory(8), memory(16), memory(8, remat=True)
+    small, large, again = memory(8), memory(16), memory(8, remat="steps")
     assert 1.9 < large.activations / small.activations < 2.1
     assert again.activations < small.activations / 2
     assert again.total < small.total

@@ -150,7 +150,7 @@ def _mgnets() -> list[Case]:
         case((1, 3), uneven, True, options={"form": "dual"}),
         case((1, 3), uneven, True, options={"form": "direct", "unroll": 1}),
         case((1, 3), uneven, False, options={"form": "dual", "unroll": 1}),
-        case((1, 3), uneven, False, options={"form": "direct", "remat": True}),
+        case((1, 3), uneven, False, options={"form": "direct", "remat": "steps"}),
         case((3, 1), uneven, False, options={"form": "direct"}, vanishing=unread),
         case((2, 2, 3), deep, True, options={"form": "dual"}, **odd),
         case((2, 2, 3), deep, False, options={"form": "direct"}, **odd),

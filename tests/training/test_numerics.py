@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mgnet_jax.models import Convolution, convolution, convolutions, create, layers
+from mgnet_jax.models import Convolution, convolution, convolutions, create, norm
 from mgnet_jax.training import numerics
 from mgnet_jax.training.numerics import Check, bound, unit_roundoff
 from mgnet_jax.training.whole_step import train_steps
@@ -128,11 +128,11 @@ def test_a_broken_convolution_is_found(
 
 
 def test_a_broken_gradient_of_batch_norm_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(layers.BatchNorm):
-        def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-            return super().__call__(x, train) + 1e-3 * (x - jax.lax.stop_gradient(x))
+    class Broken(norm.BatchNorm):
+        def __call__(self, x: jax.Array, train: bool, relu: bool = False) -> jax.Array:
+            return super().__call__(x, train, relu) + 1e-3 * (x - jax.lax.stop_gradient(x))
 
-    monkeypatch.setattr(layers, "BatchNorm", Broken)
+    monkeypatch.setattr(norm, "BatchNorm", Broken)
     found = wrong(numerics.batch_norm("float32", (8, 8, 8, 16)))
     assert found == ["batch norm: gradient of x"]
 

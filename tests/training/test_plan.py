@@ -41,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sharded 2": {"train.sharding": "sharded", "train.accumulate": 2},
     "shared": {"model.spec": "MgNet[3,2]-[48]-B^l"},
     "family": {"model.spec": "ResNet[1,1]-[16]-A^{l,i}-B^{l,i}", "log.measures": ""},
-    "remat": {"model.remat": True},
+    "remat": {"model.remat": "steps"},
 }
 DEVICES = 4
 RUN = """
@@ -122,7 +122,7 @@ def test_bytes_summed_over_the_devices_are_those_of_the_program(compiled: Any, n
 
 def test_remat_is_bounded(compiled: Any) -> None:
     traffic, found = planned(CASES["remat"]).traffic, compiled["remat"]["collectives"]
-    assert traffic.reduced - traffic.moments // 3 < total(found, "all-reduce") <= traffic.reduced
+    assert traffic.reduced - traffic.moments // 2 < total(found, "all-reduce") <= traffic.reduced
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -188,7 +188,7 @@ def test_photographs_take_cores_and_lie_on_the_device_in_part() -> None:
 def test_bfloat16_has_its_own_peak() -> None:
     wide, half = (planned({"model.dtype": dtype}) for dtype in ("float32", "bfloat16"))
     assert wide.compute_s / half.compute_s == pytest.approx(989 / 494)
-    assert planned({"model.remat": True}).image_flops == 4 / 3 * wide.image_flops
+    assert planned({"model.remat": "steps"}).image_flops == 4 / 3 * wide.image_flops
 
 
 def test_what_does_not_fit() -> None:

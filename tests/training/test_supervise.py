@@ -106,7 +106,7 @@ def stop_in(phase: str, number: signal.Signals, workdir: Path) -> tuple[int, flo
     return code, time.monotonic() - begun, err.read_text()
 
 
-CASES = [("imports", signal.SIGINT), ("compile", signal.SIGTERM), ("training", signal.SIGHUP)]
+CASES = [("start", signal.SIGINT), ("compile", signal.SIGTERM), ("training", signal.SIGHUP)]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,11 @@ KEYS = {
     "model.unroll": at_least(
         1, 4, "grids with more smoothing steps are compiled as a loop", bits=7
     ),
-    "model.remat": Key(False, "recompute activations in the backward pass, to save memory"),
+    "model.remat": choice(
+        "none",
+        CHOICES["remat"],
+        "computed again in the backward pass, to save memory: batch norms and ReLU, or whole steps",
+    ),
     "model.dtype": choice("float32", CHOICES["dtype"], "of the activations"),
     "model.initializer": choice("kaiming", CHOICES["initializer"], "the paper's, or PyTorch's"),
     "model.convolution": choice(

@@ -71,7 +71,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray, off: float = 3.0) -> No
         {"icc_profile": bytes(200_000)},
         {"exif": Image.Exif()},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options) or "plain",
 )
 def test_a_common_jpeg_stays_as_it_is(options: dict[str, Any], whole: bool) -> None:
     for image in (PICTURE, GRAY):
