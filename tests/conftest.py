@@ -12,6 +12,14 @@ os.environ["XLA_FLAGS"] = (
 )
 
 
+LONG = ("test_processes.py", "test_sharding.py", "test_mgnet.py", "test_plan.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that none of them is left alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What all tests and their processes compile, they compile once."""
