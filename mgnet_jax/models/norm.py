@@ -74,7 +74,7 @@ def _apply(
     x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, relu: bool
 ) -> jax.Array:
     y = (x.astype(mean.dtype) - mean) * factor + bias
-    return (jnp.maximum(y, 0) if relu else y).astype(x.dtype)
+    return (nn.relu(y) if relu else y).astype(x.dtype)
 
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
