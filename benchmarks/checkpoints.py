@@ -1,10 +1,11 @@
-"""What checkpoints cost: saving, checking and restoring a large state, and a run with and without.
+"""What checkpoints cost: saving, checking and restoring a state, and a run with and without.
 
     python benchmarks/checkpoints.py state FOLDER            a state of 144 million parameters
+    python benchmarks/checkpoints.py small FOLDER            that of cifar10:small, of 589,338
     python benchmarks/checkpoints.py runs FOLDER TREE OTHER  digits, by the code of two trees
 
-The state is that of VGG-19 for ImageNet with momentum, 1.15 GB, made of random numbers; each figure
-is of three trials, the checkpoint in the page cache. The runs alternate, with programs compiled
+The large state is that of VGG-19 for ImageNet with momentum, 1.15 GB. Both are made of random
+numbers; each figure is of three trials, the checkpoint in the page cache. The runs alternate, with programs compiled
 before; seconds of whole commands and of the processors they used, and images a second that their
 last records tell.
 """
@@ -24,6 +25,7 @@ import numpy as np
 
 CONVOLUTIONS = ((3, 64), (64, 64), (64, 128), (128, 128), (128, 256), *[(256, 256)] * 3)
 CONVOLUTIONS += ((256, 512), *[(512, 512)] * 7)
+SMALL = "MgNet[1,1,1,2]-[16,32,64,128]-B^l"
 LINEAR = ((25088, 4096), (4096, 4096), (4096, 1000))
 
 
@@ -32,8 +34,8 @@ def timed(what: str, seconds: list[float]) -> None:
     print(f"{what:<34} {' '.join(f'{s:7.2f}' for s in seconds)} s", flush=True)
 
 
-def state(folder: Path) -> None:
-    """Times of a large state."""
+def state(folder: Path, shapes: list[tuple[int, ...]]) -> None:
+    """Times of a state with parameters of these shapes and their momentum."""
     from mgnet_jax.training import manifest, sharding
     from mgnet_jax.training.checkpoint import Checkpoints
     from mgnet_jax.training.manifest import Manifest
@@ -41,7 +43,6 @@ def state(folder: Path) -> None:
     from mgnet_jax.training.state import TrainState
 
     rng = np.random.default_rng(0)
-    shapes = [(3, 3, *s) for s in CONVOLUTIONS] + [*LINEAR]
     place = sharding.replicated(sharding.make_mesh())
 
     def made() -> dict[str, jax.Array]:
@@ -79,6 +80,16 @@ def state(folder: Path) -> None:
     timed("restore", restores)
     share = statistics.median(checks) / statistics.median(restores)
     print(f"the check takes {100 * share:.0f} % of the time of the restore")
+
+
+def shapes_of(spec: str) -> list[tuple[int, ...]]:
+    """Those of the parameters of a network for CIFAR-10."""
+    from mgnet_jax import create
+
+    model = create(spec, 10)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    return [x.shape for x in jax.tree.leaves(variables["params"])]
 
 
 def runs(folder: Path, trees: list[Path]) -> None:
@@ -119,6 +130,8 @@ if __name__ == "__main__":
     print(f"{time.strftime('%Y-%m-%d')}, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs")
     what, folder, *trees = sys.argv[1:]
     if what == "state":
-        state(Path(folder))
+        state(Path(folder), [(3, 3, *s) for s in CONVOLUTIONS] + [*LINEAR])
+    elif what == "small":
+        state(Path(folder), shapes_of(SMALL))
     else:
         runs(Path(folder), [Path(tree).absolute() for tree in trees])

@@ -296,8 +296,15 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "convolutions are computed again where only norms should be",
         "models/layers.py",
-        'if self.remat == "norms" else x',
-        "if False else x",
+        "x if self.alone else",
+        "x if True else",
+        "models/test_mgnet.py",
+    ),
+    (
+        "norms outside of a loop wait for what is around them",
+        "models/layers.py",
+        "partial(BatchNorm(self.param_dtype, self.alone,",
+        'partial(BatchNorm(self.param_dtype, self.remat != "norms",',
         "models/test_mgnet.py",
     ),
     (
@@ -1021,7 +1028,7 @@ def run_tests(file: str, old: str, new: str, tests: str) -> int:
         if text.count(old) != 1:
             raise SystemExit(f"{file} has {text.count(old)} times: {old}")
         path.write_text(text.replace(old, new))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", f"tests/{tests}"]
+        command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", f"tests/{tests}"]
         return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
 
 

@@ -94,7 +94,7 @@ class Stage(nn.Module):
         x, _ = first(x)
         if self.count > 1:
             blocks = repeat(Block, self.count - 1, self.compute, in_axes=(nn.broadcast,))
-            x, _ = blocks(self.shape, train, self.compute, name="step")(x, None)
+            x, _ = blocks(self.shape, train, self.compute.inside, name="step")(x, None)
         return x
 
 

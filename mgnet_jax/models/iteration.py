@@ -174,7 +174,7 @@ def smooth(
         return u, data
     axes = tuple(nn.broadcast if shared else 0 for shared in (scheme.share_A, scheme.share_B))
     step = repeat(scheme.step, count, compute, in_axes=axes)
-    carry, _ = step(scheme, train, compute, name="step")(scheme.step.begin(u, data), A, B)
+    carry, _ = step(scheme, train, compute.inside, name="step")(scheme.step.begin(u, data), A, B)
     return scheme.step.end(carry)
 
 

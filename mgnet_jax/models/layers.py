@@ -33,6 +33,7 @@ class Compute:
       unroll: up to so many steps are compiled as straight-line code, more as a loop.
       remat: what the backward pass computes again: "none", "norms" or "steps", see `Network`.
       convolution: "auto" or "xla", see `convolution.conv`.
+      alone: whether each batch norm decides what it keeps, see `BatchNorm`; see `inside`.
     """
 
     initializer: str = "kaiming"
@@ -40,6 +41,12 @@ class Compute:
     unroll: int = 1
     remat: str = "none"
     convolution: str = "auto"
+    alone: bool = True
+
+    @property
+    def inside(self) -> "Compute":
+        """The same for a module that `remember` is about."""
+        return dataclasses.replace(self, alone=self.remat != "norms")
 
     def conv(self, x: Array, kernel: Array, stride: int = 1, **options: Any) -> Array:
         """`convolution.conv` by the chosen algorithm."""
@@ -47,7 +54,7 @@ class Compute:
 
     def kept(self, x: Array) -> Array:
         """A convolution's result that batch norm follows: with remat="norms" what is kept."""
-        return checkpoint_name(x, CONVOLVED) if self.remat == "norms" else x
+        return x if self.alone else checkpoint_name(x, CONVOLVED)
 
     def remember(self, step: type[nn.Module]) -> type[nn.Module]:
         """The module with what `remat` says of the backward pass."""
@@ -68,8 +75,7 @@ class Compute:
 
     def norm(self, train: bool) -> Callable[[str], Callable[..., Array]]:
         """Makes batch norms by name, in the module that is being called; `relu=True` adds ReLU."""
-        alone = self.remat != "norms"
-        return lambda name: partial(BatchNorm(self.param_dtype, alone, name=name), train=train)
+        return lambda name: partial(BatchNorm(self.param_dtype, self.alone, name=name), train=train)
 
 
 def kernel_init(name: str, stacked: bool = False) -> Initializer:

@@ -104,7 +104,7 @@ def bytes_on_device(shapes: Any, devices: int, how: str) -> int:
 
 def bytes_of(state: Any) -> int:
     """The bytes of a state, of which devices may have parts or copies."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    return bytes_on_device(state, 1, "replicated")
 
 
 def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:

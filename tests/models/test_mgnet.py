@@ -10,7 +10,7 @@ import pytest
 from networks import images_and_variables, largest_difference, outcome
 
 import mgnet_jax
-from mgnet_jax.models import ModelError, parse
+from mgnet_jax.models import ModelError, layers, parse
 from mgnet_jax.models.convolution import conv
 
 SPECS = ["MgNet[2,3]-[6]-B^l", "MgNet[3,1]-[(6,4),(5,7)]-B^{l,i}"]
@@ -127,6 +127,23 @@ def test_what_a_step_keeps(remat: str, most: int, dtype: str) -> None:
         most * nu * n * size * size * c * jnp.dtype(dtype).itemsize
     )
     assert all(v.aval.shape == (nu, c) for v in kept if v not in large)
+
+
+@pytest.mark.parametrize("remat", ["norms", "steps"])
+def test_norms_outside_of_the_loops_keep_no_more(remat: str) -> None:
+    def kept(remat: str) -> list[Any]:
+        compute = layers.Compute(remat=remat)
+        module, images = layers.Stem("cifar", 4, compute=compute), jnp.ones((2, 8, 8, 3))
+        variables = module.init(jax.random.key(0), images, True)
+
+        def stem(params: Any) -> Any:
+            new = {**variables, "params": params}
+            return module.apply(new, images, True, mutable=["batch_stats"])[0]
+
+        _, transposed = jax.vjp(stem, variables["params"])
+        return [(x.shape, x.dtype) for x in jax.tree.leaves(transposed)]
+
+    assert kept(remat) == kept("none")
 
 
 def test_remat_needs_less_memory() -> None:

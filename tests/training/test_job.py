@@ -117,8 +117,10 @@ def test_the_scale_is_the_sets_own_or_the_configurations() -> None:
     assert scored(**{"data.mean": info.mean, "data.std": info.std}) == own
     assert scored(**{"data.mean": (0.9,)}) != own
     assert scored(**{"data.std": (1,)}) != own
-    # in training batch norm takes the standard deviation out again
     assert trained(**{"data.mean": (0.9,)}) != trained()
+    # where no batch norm after the stem takes it out again
+    plain = {"model.spec": "pre-act ResNet[1]-[8]-A^l-B^l"}
+    assert trained(**plain, **{"data.std": (1,)}) != trained(**plain)
 
 
 def test_calls_end_at_records_epochs_and_checkpoints_and_are_no_longer_than_asked() -> None:

@@ -82,8 +82,11 @@ PHASES = {  # seconds after the start, or what is to be seen first
 }
 
 
-def stop_in(phase: str, number: signal.Signals, workdir: Path) -> tuple[int, float, str]:
-    """The exit code of a command that gets a signal in a phase, the seconds it took, its stderr."""
+def stop_in(ready: float | str, number: signal.Signals, workdir: Path) -> tuple[int, float, str]:
+    """The exit code of a command that gets a signal, the seconds it took, its stderr.
+
+    `ready` is as in PHASES.
+    """
     command = [sys.executable, "-u", "-m", "mgnet_jax.main", f"--workdir={workdir}", "--jit_cache="]
     command += ["--config.train.epochs=2000", "--config.checkpoint.every_steps=50"]
     out, err = workdir.with_suffix(".out"), workdir.with_suffix(".err")
@@ -94,19 +97,27 @@ def stop_in(phase: str, number: signal.Signals, workdir: Path) -> tuple[int, flo
             stderr=stderr,
             env=os.environ | ALONE | {"PYTHONUNBUFFERED": "1"},
         )
-        ready, until = PHASES[phase], time.monotonic() + 90
-        if isinstance(ready, float):
-            time.sleep(ready)
-        while isinstance(ready, str) and f"\n{ready}" not in out.read_text():
-            assert time.monotonic() < until and process.poll() is None, err.read_text()
-            time.sleep(0.05)
-        begun = time.monotonic()
-        process.send_signal(number)
-        code = process.wait(90)
+        try:
+            until = time.monotonic() + 90
+            if isinstance(ready, float):
+                time.sleep(ready)
+            while isinstance(ready, str) and f"\n{ready}" not in out.read_text():
+                assert time.monotonic() < until and process.poll() is None, err.read_text()
+                time.sleep(0.05)
+            begun = time.monotonic()
+            process.send_signal(number)
+            code = process.wait(90)
+        finally:
+            process.kill()  # one that did not end
     return code, time.monotonic() - begun, err.read_text()
 
 
-CASES = [("start", signal.SIGINT), ("compile", signal.SIGTERM), ("training", signal.SIGHUP)]
+CASES = [
+    ("imports", signal.SIGINT),
+    ("start", signal.SIGINT),
+    ("compile", signal.SIGTERM),
+    ("training", signal.SIGHUP),
+]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +135,7 @@ CASES = [("start", signal.SIGINT), ("compile", signal.SIGTERM), ("training", sig
 def test_a_run_ends_quietly_in_every_phase(
     phase: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    code, _, err = stop_in(phase, number, tmp_path / "run")
+    code, _, err = stop_in(PHASES[phase], number, tmp_path / "run")
     assert code == 128 + number
     assert "Traceback" not in err and "Error" not in err
     assert f"stopped by {number.name}" in err
