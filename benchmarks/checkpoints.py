@@ -5,9 +5,9 @@
     python benchmarks/checkpoints.py runs FOLDER TREE OTHER  digits, by the code of two trees
 
 The large state is that of VGG-19 for ImageNet with momentum, 1.15 GB. Both are made of random
-numbers; each figure is of three trials, the checkpoint in the page cache. The runs alternate, with programs compiled
-before; seconds of whole commands and of the processors they used, and images a second that their
-last records tell.
+numbers; each figure is of three trials, the checkpoint in the page cache. The runs alternate, with
+programs compiled before; seconds of whole commands and of the processors they used, and images a
+second that their last records tell.
 """
 
 import json

@@ -127,6 +127,9 @@ def test_what_a_step_keeps(remat: str, most: int, dtype: str) -> None:
         most * nu * n * size * size * c * jnp.dtype(dtype).itemsize
     )
     assert all(v.aval.shape == (nu, c) for v in kept if v not in large)
+    # squares are of the moments alone, convolutions forward of the step
+    again = str(backward.params["jaxpr"])
+    assert (" square " in again, " conv_y[" in again) == (remat == "steps", remat == "steps")
 
 
 @pytest.mark.parametrize("remat", ["norms", "steps"])
