@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--cases", default="0,1,2,3", help="which of the cases in this file")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each in a round")
-    parser.add_argument("--xla", action="store_true", help="also ours with XLA's convolutions")
+    parser.add_argument("--ours", default="auto,minimal", help="values of model.convolution")
     args = parser.parse_args()
     torch = importlib.util.find_spec("torch")
     if not torch:
@@ -132,9 +132,8 @@ def main() -> None:
     rows = []
     for case in (CASES[int(i)] for i in args.cases.split(",")):
         say(f"{case[0]}, {case[1]}x{case[1]}x{case[2]}, batch {case[3]}")
-        runs = {"ours": ours(*case, "minimal")}
-        if args.xla:
-            runs["XLA's"] = ours(*case, "xla")
+        forms = args.ours.split(",")
+        runs = {form: ours(*case, form) for form in forms}
         if torch:
             runs |= {"published": theirs(*case, False), "dual": theirs(*case, True)}
         counts = {name: max(1, round(args.seconds / run(1))) for name, run in runs.items()}
@@ -147,7 +146,7 @@ def main() -> None:
         rows.append(
             {"network": case[0], "batch": case[3]}
             | {f"{name} ms": f"{x:.0f} ({spread[name]})" for name, x in ms.items()}
-            | {f"{n} / ours": round(x / ms["ours"], 2) for n, x in ms.items() if n != "ours"}
+            | {f"{n} / {m}": round(ms[n] / ms[m], 2) for m in forms for n in ms if n not in forms}
         )
     say("")
     say(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, medians of {args.rounds} rounds")

@@ -1,6 +1,10 @@
-"""Winograd's minimal filtering against XLA's convolution, by shape, in float32 on CPUs.
+"""Our algorithms for 3x3 convolutions against XLA's own, by shape, in float32 on CPUs.
 
 python benchmarks/convolution.py
+
+The convolution (XLA's, by pairs of columns, minimal filtering), the gradient of the images of one
+with stride 2 (XLA's, sub-pixel), and of the kernel (XLA's in a layout that is fast for it, products
+of matrices, minimal filtering).
 
 GFLOP/s, counted as a direct convolution's. Two figures each: from the time that passed, and from
 the processors' time, divided by the cores that there are, which other work disturbs less.
@@ -8,13 +12,14 @@ the processors' time, divided by the cores that there are, which other work dist
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mgnet_jax.models import convolution, winograd
+from mgnet_jax.models import conv_cpu, convolution, winograd
 from mgnet_jax.training.progress import say, table
 
 SHAPES = (  # images, pixels a side, channels
@@ -38,27 +43,37 @@ def rate(function: Any, flops: float, *arguments: Any) -> str:
     return f"{flops / passed / 1e9:.0f} ({flops / used * cores / 1e9:.0f})"
 
 
+def row(n: int, size: int, c: int) -> dict[str, str]:
+    """The rates for n images of size x size x c."""
+    rng = np.random.default_rng(0)
+    x, g = (jnp.asarray(rng.normal(size=(n, size, size, c)), jnp.float32) for _ in range(2))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, c, c)) / c, jnp.float32)
+    one = convolution.Geometry(x.shape, kernel.shape, 1, 1)
+    two = one._replace(stride=2)
+    coarse = jnp.asarray(rng.normal(size=two.y), jnp.float32)
+    flops = 18.0 * x.size * c
+    cases: dict[str, tuple[Any, float, Any, Any]] = {
+        "XLA": (partial(convolution._y, geometry=one), flops, x, kernel),
+        "pairs": (lambda x, k: conv_cpu.by_pairs(x, k, 1, [(1, 1)] * 2), flops, x, kernel),
+        "minimal": (winograd.conv, flops, x, kernel),
+        "x: XLA": (partial(convolution._x, geometry=two), flops / 4, coarse, kernel),
+        "x: sub-pixel": (
+            lambda g, k: conv_cpu.gradient_of_images(g, k, (size, size), 2, 1),
+            flops / 4,
+            coarse,
+            kernel,
+        ),
+        "k: XLA": (partial(convolution._k, geometry=one), flops, x, g),
+        "k: products": (lambda x, g: conv_cpu.gradient_of_kernel(x, g, 3, 1, 1), flops, x, g),
+        "k: minimal": (winograd.gradient_of_kernel, flops, x, g),
+    }
+    rates = {name: rate(*case) for name, case in cases.items()}
+    return {"images": f"{n} of {size}x{size}x{c}", **rates}
+
+
 def main() -> None:
     """Prints a row for each shape."""
-    rows, rng = [], np.random.default_rng(0)
-    for n, size, c in SHAPES:
-        x, g = (jnp.asarray(rng.normal(size=(n, size, size, c)), jnp.float32) for _ in range(2))
-        kernel = jnp.asarray(rng.normal(size=(3, 3, c, c)) / c, jnp.float32)
-        flops = 18.0 * n * size * size * c * c
-        shapes = convolution.Geometry(x.shape, kernel.shape, 1, 1)
-        rows.append(
-            {
-                "images": f"{n} of {size}x{size}x{c}",
-                "XLA": rate(
-                    lambda x, k, s=shapes: convolution._y(x, k, geometry=s), flops, x, kernel
-                ),
-                "minimal": rate(winograd.conv, flops, x, kernel),
-                "XLA, kernel": rate(
-                    lambda x, g, s=shapes: convolution._k(x, g, geometry=s), flops, x, g
-                ),
-                "minimal, kernel": rate(winograd.gradient_of_kernel, flops, x, g),
-            }
-        )
+    rows = [row(*shape) for shape in SHAPES]
     say(f"jax {jax.__version__}, {jax.devices()[0].device_kind}\n\n{table(rows)}")
 
 

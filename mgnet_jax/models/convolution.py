@@ -3,6 +3,7 @@
 Arrays are NHWC, kernels HWIO (height, width, channels in, channels out).
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,10 +14,12 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from mgnet_jax.models import winograd
+from mgnet_jax.models import conv_cpu, winograd
 from mgnet_jax.models.notation import ModelError
 
 ALGORITHMS = ("auto", "xla", "minimal")
+NARROW = 16
+"""Channels of an output up to which it is computed by pairs of columns on CPUs."""
 
 
 def conv(
@@ -133,7 +136,7 @@ def _xla_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
 
 
 def _minimal(geometry: Geometry, least: int) -> bool:
-    """Whether to use Winograd's filtering: for 3x3, grids that large, and 48 channels and more.
+    """Whether to use Winograd's filtering: for 3x3, grids that large, and 96 channels and more.
 
     Below, its transforms cost more than they save (benchmarks/convolution.py).
     """
@@ -142,30 +145,75 @@ def _minimal(geometry: Geometry, least: int) -> bool:
         geometry.minimal
         and plain
         and min(geometry.x[1:3]) >= least
-        and min(geometry.kernel[2:]) >= 48
+        and min(geometry.kernel[2:]) >= 96
     )
 
 
 def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    stride, padding = geometry.stride, geometry.padding
     if x.dtype == jnp.float32 and _minimal(geometry, 24):
         return winograd.conv(x, kernel)
+    if x.dtype == jnp.float32 and geometry.kernel[3] <= NARROW:
+        return conv_cpu.by_pairs(x, kernel, stride, [(padding, padding)] * 2)
     return _y(x, kernel, geometry=geometry)
 
 
 def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    if geometry.stride > 1:
+        grid, stride, padding = geometry.x[1:3], geometry.stride, geometry.padding
+        return conv_cpu.gradient_of_images(g, kernel, grid, stride, padding)
+    reflected = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     if g.dtype == jnp.float32 and _minimal(geometry, 24):
-        return winograd.conv(g, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+        return winograd.conv(g, reflected)
+    if g.dtype == jnp.float32 and geometry.kernel[2] <= NARROW:
+        margin = kernel.shape[0] - 1 - geometry.padding
+        return conv_cpu.by_pairs(g, reflected, 1, [(margin, margin)] * 2)
     return _x(g, kernel, geometry=geometry)
 
 
 def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
     if x.dtype == jnp.float32 and _minimal(geometry, 12):
         return winograd.gradient_of_kernel(x, g)
-    return _k(x, g, geometry=geometry)
+    size, stride, padding = geometry.kernel[0], geometry.stride, geometry.padding
+    return conv_cpu.gradient_of_kernel(x, g, size, stride, padding)
 
 
-def _primitive(name: str, result: str, xla: Callable, cpu: Callable) -> Primitive:
-    """A contraction of two arrays; `result` is the name of its shape's in `Geometry`."""
+def working_memory(name: str, geometry: Geometry, dtype: Any) -> int:
+    """Bytes that a CPU takes for "conv_y", "conv_x" or "conv_k" besides what it reads and makes."""
+    wide = max(4, jnp.dtype(dtype).itemsize)
+    minimal = jnp.dtype(dtype) == jnp.float32 and _minimal(geometry, 12 if name == "conv_k" else 24)
+    if minimal:
+        return wide * winograd.working_elements(geometry.x, geometry.y)
+    if name == "conv_k":
+        shapes = geometry.x, geometry.y
+        return wide * conv_cpu.working_elements(*shapes, geometry.kernel[0], geometry.stride)
+    parts = name == "conv_x" and geometry.stride > 1
+    return wide * math.prod(geometry.x) if parts else 0
+
+
+def _on_cpus(one: Callable, several: Callable) -> Callable:
+    """The lowering for CPUs: what one device runs may loop over images, which several divide."""
+    lower_one, lower_several = (mlir.lower_fun(f, multiple_results=False) for f in (one, several))
+
+    def lower(context: Any, *arguments: Any, **params: Any) -> Any:
+        devices = getattr(context.module_context.axis_context, "num_devices", 1)
+        return (lower_one if devices == 1 else lower_several)(context, *arguments, **params)
+
+    return lower
+
+
+def _primitive(
+    name: str, result: str, xla: Callable, one: Callable, several: Callable
+) -> Primitive:
+    """A contraction of two arrays.
+
+    Args:
+      name: of the primitive, after "conv_".
+      result: the name of its shape in `Geometry`.
+      xla: computes it on accelerators.
+      one: on a CPU that runs the program alone.
+      several: on CPUs that run it together.
+    """
     primitive = Primitive(f"conv_{name}")
     compiled = jax.jit(primitive.bind, static_argnames="geometry")
 
@@ -180,13 +228,13 @@ def _primitive(name: str, result: str, xla: Callable, cpu: Callable) -> Primitiv
 
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(xla, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, _on_cpus(one, several), platform="cpu")
     return primitive
 
 
-_conv_p = _primitive("y", "y", _y, _cpu_y)
-_conv_x_p = _primitive("x", "x", _x, _cpu_x)
-_conv_k_p = _primitive("k", "kernel", _xla_k, _cpu_k)
+_conv_p = _primitive("y", "y", _y, _cpu_y, _y)
+_conv_x_p = _primitive("x", "x", _x, _cpu_x, _x)
+_conv_k_p = _primitive("k", "kernel", _xla_k, _cpu_k, _k)
 
 ad.defbilinear(
     _conv_p,

@@ -5,17 +5,16 @@ read, within the loop that reads them. Which it keeps, and when, is followed her
 rules:
 
 - Convolutions, matrix products, windows and loops read and write memory; elementwise work does not.
-  How the compiler at hand treats sums, pooling and bfloat16 is tried on tiny programs (`Habits`).
+  How the compiler at hand treats sums, pooling and bfloat16 is tried on tiny programs (habits.py).
 - A value that must be in memory for one reader is there for all of them, unless it is made of one
   array as large; then the other readers compute it again.
 - What depends on nothing slow that is still to come is done at once: kernels are transposed for the
-  backward pass when the step begins, and convolutions' inputs (on CPUs) when they are there.
+  backward pass when the step begins. Gradients of kernels that are loops (on CPUs) are done last.
 - A parameter is replaced in place. If its gradient does not wait for all who read the old one, it
   is copied.
 """
 
 import dataclasses
-from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mgnet_jax.models.cost import Shape, abstract
+from mgnet_jax.models.habits import habits
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.program import Operation, Program, Value
 
@@ -49,68 +49,9 @@ class Memory:
         return self.activations + self.working
 
 
-class Habits:
-    """What the compiler for the default device keeps in memory, found out with tiny programs."""
-
-    _image = jax.ShapeDtypeStruct((8, 16, 16, 64), jnp.float32)
-    _channel = jax.ShapeDtypeStruct((64,), jnp.float32)
-
-    def _buffers(self, function: Any, *arguments: Any) -> float:
-        """Working memory of a compiled function, in images of float32."""
-        needed: Any = jax.jit(function).lower(*arguments).compile().memory_analysis()
-        return needed.temp_size_in_bytes / (4 * self._image.size) if needed else 0
-
-    @cached_property
-    def sums(self) -> bool:
-        """Whether sums read memory where somebody else reads the same value, as for a mean."""
-
-        def mean(x: Any, other: Any, c: Any) -> Any:
-            y = jnp.maximum(x * c, 0)
-            return jnp.sum(y, (0, 1, 2)), jnp.sum(y * other, (0, 1, 2))
-
-        return self._buffers(mean, self._image, self._image, self._channel) >= 1
-
-    @cached_property
-    def products(self) -> bool:
-        """Whether sums of products do so with their factors, as for a variance."""
-
-        def variance(x: Any, other: Any, c: Any) -> Any:
-            y = x - c
-            return jnp.sum(jnp.square(y), (0, 1, 2)), jnp.sum(y * other, (0, 1, 2))
-
-        return self._buffers(variance, self._image, self._image, self._channel) >= 1
-
-    @cached_property
-    def widens(self) -> bool:
-        """Whether bfloat16 is computed in float32: convolutions read and write copies so wide.
-
-        What is rounded to bfloat16 between them is then in memory too.
-        """
-        half = jax.ShapeDtypeStruct(self._image.shape, jnp.bfloat16)
-        kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.bfloat16)
-
-        def convolve(x: Any, kernel: Any) -> Any:
-            dims = ("NHWC", "HWIO", "NHWC")
-            return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
-
-        return self._buffers(convolve, half, kernel) >= 1
-
-    @cached_property
-    def expands_pools(self) -> bool:
-        """Whether the gradient of max pooling has arrays of indices, one for each axis."""
-
-        def pooled(x: Any) -> Any:
-            return jax.lax.reduce_window(
-                x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
-            ).sum()
-
-        return self._buffers(jax.grad(pooled), self._image) >= 4
-
-
-habits = cache(Habits)
-
-
-def step_memory(model: Network, image_shape: Shape, batch: int, parts: int = 1) -> Memory:
+def step_memory(
+    model: Network, image_shape: Shape, batch: int, parts: int = 1, alone: bool = True
+) -> Memory:
     """What a step of training needs besides weights, momentum and images, on one device.
 
     Args:
@@ -118,6 +59,7 @@ def step_memory(model: Network, image_shape: Shape, batch: int, parts: int = 1) 
       image_shape: (height, width, channels).
       batch: images at once.
       parts: how often a batch is computed before the parameters change.
+      alone: whether no other devices share the batch.
     """
     variables, images = abstract(model, image_shape, batch)
     rest = {key: value for key, value in variables.items() if key != "params"}
@@ -140,7 +82,7 @@ def step_memory(model: Network, image_shape: Shape, batch: int, parts: int = 1) 
     cotangent = jax.ShapeDtypeStruct((batch, model.num_classes), images.dtype)
     params = variables["params"]
     jaxpr = jax.make_jaxpr(gradients)(params, rest, pixels, key, cotangent).jaxpr
-    program = Program(habits().expands_pools)
+    program = Program(habits().expands_pools, alone)
     given = [Value(v.aval) for v in jaxpr.invars]
     program.run(jaxpr, given)
     turn = next(i for i, op in enumerate(program.operations) if given[-1] in op.inputs)
@@ -166,8 +108,10 @@ def peak(program: Program, turn: int = 0, replaced: list[Value] | None = None) -
         for v in op.outputs:
             _decide(op, v, v in results)
     reads = {op: _buffers_read(op) for op in live}
+    late = _late(live)
     for op in live:
-        op.ready = op.index if op.slow else max((v.by.ready for v in reads[op] if v.by), default=-1)
+        waits = max((v.by.ready for v in reads[op] if v.by), default=-1)
+        op.ready = late.get(op, op.index) if op.slow else waits
     order = sorted(live, key=lambda op: (op.ready, op.index))
     buffers = _lives(order, reads)
     for group in groups:
@@ -186,8 +130,7 @@ def peak(program: Program, turn: int = 0, replaced: list[Value] | None = None) -
             row[v.death + 1] -= v.bytes
     activations, total = np.cumsum(change, axis=1)
     for op in order:
-        if op.body is not None:
-            total[op.place] += peak(op.body).total
+        total[op.place] += op.working if op.body is None else peak(op.body).total
     worst = int(np.argmax(total))
     return Memory(int(activations[worst]), int(total[worst] - activations[worst]))
 
@@ -202,6 +145,16 @@ def _live(program: Program, results: set[Value]) -> list[Operation]:
             for v in op.inputs:
                 v.readers.append(op)
     return [op for op in program.operations if op.live]
+
+
+def _late(live: list[Operation]) -> dict[Operation, float]:
+    """When gradients of kernels that are loops are done: after what leads on to earlier layers."""
+    late, after, scan = {}, None, None
+    for op in reversed([op for op in live if op.slow]):
+        if op.working and op.loops and after:
+            late[op] = (scan or after).index + 0.5
+        after, scan = op, op if op.name == "scan" else scan
+    return late
 
 
 def _decide(op: Operation, v: Value, result: bool) -> None:

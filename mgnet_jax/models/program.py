@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mgnet_jax.models.convolution import working_memory
+
 _CONVOLUTIONS = ("conv_", "dot_general")
 _WINDOWS = ("reduce_window", "scatter")
 _SUMS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or", "arg")
@@ -50,8 +52,10 @@ class Operation:
       inputs, outputs: what it reads and makes.
       body: of a loop, its program.
       widened: of a loop, what convolutions in it read.
+      working: bytes that it takes while it is done, besides what it reads and makes.
       index: its place in the traced program.
-      ready: the index of the last slow operation that it waits for; its own if it is slow itself.
+      ready: the index of the last slow operation that it waits for; its own if it is slow itself;
+        half as much more if it comes after that and what follows from it.
       place: its place in the order in which the operations are done.
       live: whether somebody wants a result.
     """
@@ -61,12 +65,15 @@ class Operation:
         self.outputs = [Value(like, self) for like in outputs]
         self.body: Program | None = None
         self.widened: set[Value] = set()
-        self.index = self.ready = self.place = -1
+        self.working = 0
+        self.index = self.place = -1
+        self.ready: float = -1
         self.live = False
         self.convolves = name.startswith(_CONVOLUTIONS)
         self.windows = self.convolves or name.startswith(_WINDOWS)
         self.sums = name.startswith(_SUMS)
         self.buffered = self.windows or name.startswith(_OTHERS)
+        self.loops = name == "conv_k"
         self.slow = self.convolves or self.sums or name == "scan"
 
     @property
@@ -88,12 +95,16 @@ class Program:
     Attributes:
       operations: each after those whose results it reads.
       results: what it gives; a tuple stands for a stack of its entries.
+
+    Args:
+      expands_pools: whether the gradient of max pooling has arrays of indices.
+      alone: whether one device runs it.
     """
 
-    def __init__(self, expands_pools: bool):
+    def __init__(self, expands_pools: bool, alone: bool = True):
         self.operations: list[Operation] = []
         self.results: list[Any] = []
-        self._expands_pools = expands_pools
+        self._expands_pools, self._alone = expands_pools, alone
         self._done: dict[Any, list[Value]] = {}
 
     def add(
@@ -133,12 +144,16 @@ class Program:
         outputs = [v.aval for v in equation.outvars]
         if name == "select_and_scatter_add" and self._expands_pools:
             return self._unpool(flat[0], flat[1], params["padding"], outputs[0])
-        if name == "conv_k":  # on CPUs in another layout, see convolution.py
+        if name == "conv_k" and not self._alone:  # on CPUs in another layout, see convolution.py
             flat = [self.add("transpose", [v], [v])[0] for v in flat]
             return self.add("transpose", self.add("conv_general_dilated", flat, outputs), outputs)
         pairs = zip(flat, equation.invars, strict=True)
         same = [str(v) if hasattr(v, "val") else id(x) for x, v in pairs]
-        return self.add(name, flat, outputs, (name, str(params), *same))
+        made = self.add(name, flat, outputs, (name, str(params), *same))
+        on_cpu = self._alone and jax.default_backend() == "cpu"
+        if on_cpu and "geometry" in params and made[0].by is not None:
+            made[0].by.working = working_memory(name, params["geometry"], outputs[0].dtype)
+        return made
 
     def _flat(self, equation: Any, inputs: list[Any]) -> list[Value]:
         """The inputs of an operation, stacks of values made one."""
@@ -189,7 +204,7 @@ class Program:
         self, equation: Any, body: Any, inputs: list[Value], consts: int, carries: int
     ) -> list[Value]:
         """A loop as one operation; what does not change in it is done before it, as XLA does."""
-        inside = Program(self._expands_pools)
+        inside = Program(self._expands_pools, self._alone)
         given = [Value(v.aval) for v in body.invars[: consts + carries]]
         scanned = [v.aval for v in body.invars[consts + carries :]]
         inside.run(body, [*given, *(inside.add("slice", [], scanned) if scanned else [])])

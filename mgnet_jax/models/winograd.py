@@ -55,7 +55,7 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     points = points.reshape(POINTS**2, *kernel.shape[2:])
     n, height, width, _ = x.shape
     c_out = kernel.shape[3]
-    some = _some(x, c_out)
+    some = _some(x.shape, c_out)
     x = x.reshape(some, n // some, *x.shape[1:])
 
     def part(i: jax.Array | int, out: jax.Array) -> jax.Array:
@@ -68,7 +68,7 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def gradient_of_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
     """From x (N, H, W, c_in) and the gradient g (N, H, W, c_out) of the output, the kernel's."""
-    n, some = x.shape[0], _some(x, g.shape[3])
+    n, some = x.shape[0], _some(x.shape, g.shape[3])
     x, g = (array.reshape(some, n // some, *array.shape[1:]) for array in (x, g))
 
     def part(i: jax.Array | int, sums: jax.Array) -> jax.Array:
@@ -80,11 +80,17 @@ def gradient_of_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
     return jnp.einsum("pi,qj,pqcd->ijcd", KERNEL, KERNEL, sums).astype(x.dtype)
 
 
-def _some(x: jax.Array, c_out: int) -> int:
+def _some(shape: tuple[int, ...], c_out: int) -> int:
     """How many images are transformed at a time: a divisor of their number."""
-    n, height, width, c_in = x.shape
+    n, height, width, c_in = shape
     most = max(1, SLICE // (height * width * max(c_in, c_out)))
     return max(k for k in range(1, min(n, most) + 1) if n % k == 0)
+
+
+def working_elements(x: tuple[int, ...], y: tuple[int, ...]) -> int:
+    """What either function keeps at a time: tiles of some images, their products, the kernel's."""
+    tiles = -(-x[1] // TILE) * -(-x[2] // TILE) * _some(x, y[3])
+    return POINTS**2 * (2 * tiles * (x[3] + y[3]) + 2 * x[3] * y[3])
 
 
 def _loop(count: int, part: Callable[..., jax.Array], begin: jax.Array) -> jax.Array:

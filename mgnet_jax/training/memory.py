@@ -75,7 +75,7 @@ def estimate_memory(
     if images is None:
         images = info.train_size + info.test_size
     pixels = math.prod(info.image_shape)
-    memory = step_memory(model, info.image_shape, batch, parts)
+    memory = step_memory(model, info.image_shape, batch, parts, devices == 1)
     return MemoryEstimate(
         weights=parameter_width * copies * costs.parameters,
         activations=memory.activations,

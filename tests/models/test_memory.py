@@ -9,7 +9,8 @@ import pytest
 
 import mgnet_jax
 from mgnet_jax.models import step_memory
-from mgnet_jax.models.memory import habits, peak
+from mgnet_jax.models.habits import habits
+from mgnet_jax.models.memory import peak
 from mgnet_jax.models.program import Program, Value
 
 X = jax.ShapeDtypeStruct((8, 16, 16, 64), jnp.float32)
