@@ -20,6 +20,8 @@ from mgnet_jax.models.notation import ModelError
 ALGORITHMS = ("auto", "xla", "minimal")
 NARROW = 16
 """Channels of an output up to which it is computed by pairs of columns on CPUs."""
+SMALL = 2**23
+"""Multiply-adds below which CPUs take XLA's convolutions: they are done, and compiled, at once."""
 
 
 def conv(
@@ -86,6 +88,11 @@ class Geometry(NamedTuple):
         return self.x[0], *grid, c_out
 
     @property
+    def small(self) -> bool:
+        """Whether there is too little to compute for an algorithm of its own to be worth it."""
+        return math.prod(self.y) * math.prod(self.kernel[:3]) < SMALL
+
+    @property
     def beyond(self) -> list[int]:
         """Rows (columns) of padded x beyond the last window's end: the stride left them out."""
         sizes = zip(self.x[1:3], self.y[1:3], strict=True)
@@ -144,28 +151,31 @@ def _minimal(geometry: Geometry, least: int) -> bool:
     return (
         geometry.minimal
         and plain
+        and not geometry.small
         and min(geometry.x[1:3]) >= least
         and min(geometry.kernel[2:]) >= 96
     )
 
 
 def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
-    stride, padding = geometry.stride, geometry.padding
-    if x.dtype == jnp.float32 and _minimal(geometry, 24):
+    stride, padding, single = geometry.stride, geometry.padding, x.dtype == jnp.float32
+    if single and _minimal(geometry, 24):
         return winograd.conv(x, kernel)
-    if x.dtype == jnp.float32 and geometry.kernel[3] <= NARROW:
+    if single and geometry.kernel[3] <= NARROW and not geometry.small:
         return conv_cpu.by_pairs(x, kernel, stride, [(padding, padding)] * 2)
     return _y(x, kernel, geometry=geometry)
 
 
 def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    if geometry.small:
+        return _x(g, kernel, geometry=geometry)
     if geometry.stride > 1:
         grid, stride, padding = geometry.x[1:3], geometry.stride, geometry.padding
         return conv_cpu.gradient_of_images(g, kernel, grid, stride, padding)
-    reflected = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    if g.dtype == jnp.float32 and _minimal(geometry, 24):
+    reflected, single = jnp.swapaxes(kernel[::-1, ::-1], 2, 3), g.dtype == jnp.float32
+    if single and _minimal(geometry, 24):
         return winograd.conv(g, reflected)
-    if g.dtype == jnp.float32 and geometry.kernel[2] <= NARROW:
+    if single and geometry.kernel[2] <= NARROW:
         margin = kernel.shape[0] - 1 - geometry.padding
         return conv_cpu.by_pairs(g, reflected, 1, [(margin, margin)] * 2)
     return _x(g, kernel, geometry=geometry)
@@ -174,6 +184,8 @@ def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
 def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
     if x.dtype == jnp.float32 and _minimal(geometry, 12):
         return winograd.gradient_of_kernel(x, g)
+    if geometry.small:
+        return _k(x, g, geometry=geometry)
     size, stride, padding = geometry.kernel[0], geometry.stride, geometry.padding
     return conv_cpu.gradient_of_kernel(x, g, size, stride, padding)
 
@@ -184,6 +196,8 @@ def working_memory(name: str, geometry: Geometry, dtype: Any) -> int:
     minimal = jnp.dtype(dtype) == jnp.float32 and _minimal(geometry, 12 if name == "conv_k" else 24)
     if minimal:
         return wide * winograd.working_elements(geometry.x, geometry.y)
+    if geometry.small:
+        return wide * (math.prod(geometry.x) + math.prod(geometry.y)) if name == "conv_k" else 0
     if name == "conv_k":
         shapes = geometry.x, geometry.y
         return wide * conv_cpu.working_elements(*shapes, geometry.kernel[0], geometry.stride)

@@ -3,9 +3,9 @@
 A tool imports what is heavy inside its `run`, so that a command loads only what it needs.
 """
 
-from mgnet_jax.tools import doctor, eval, plan, prepare, summary, train, verify
+from mgnet_jax.tools import bench, doctor, eval, plan, prepare, summary, train, verify
 from mgnet_jax.tools.tool import Tool
 
-_FILES = train, eval, summary, plan, prepare, doctor, verify
+_FILES = train, eval, summary, plan, bench, prepare, doctor, verify
 TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in _FILES}
 """Every tool by its name; the first is what runs without --mode."""

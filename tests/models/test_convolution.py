@@ -132,13 +132,57 @@ def test_what_cpus_compute_is_what_others_do(
         jnp.asarray(normal(i, *shape))
         for i, shape in enumerate((geometry.x, geometry.kernel, geometry.y))
     )
-    y, vjp = jax.vjp(lambda x, k: conv(x, k, stride, padding=padding), x, kernel)
-    expected = convolution._y(x, kernel, geometry=geometry)
-    chex.assert_trees_all_close(y, expected, rtol=1e-5, atol=1e-4)
-    of_x, of_kernel = vjp(g)
-    chex.assert_trees_all_close(of_x, convolution._x(g, kernel, geometry=geometry), atol=1e-3)
-    for algorithm in (convolution._k, convolution._xla_k):
-        chex.assert_trees_all_close(of_kernel, algorithm(x, g, geometry=geometry), atol=1e-3)
+
+    @jax.jit
+    def found() -> Any:
+        return (
+            conv_cpu.by_pairs(x, kernel, stride, [(padding, padding)] * 2),
+            conv_cpu.gradient_of_images(g, kernel, (height, width), stride, padding),
+            *[conv_cpu.gradient_of_kernel(x, g, size, stride, padding)] * 2,
+        )
+
+    @jax.jit
+    def expected() -> Any:
+        return (
+            convolution._y(x, kernel, geometry=geometry),
+            convolution._x(g, kernel, geometry=geometry),
+            convolution._k(x, g, geometry=geometry),
+            convolution._xla_k(x, g, geometry=geometry),
+        )
+
+    chex.assert_trees_all_close(found(), expected(), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("c_in", "c_out"), [(16, 17), (17, 16)])
+def test_large_convolutions_have_algorithms_of_their_own_on_a_cpu(
+    stride: int, c_in: int, c_out: int
+) -> None:
+    def algorithms(n: int) -> list[str]:
+        geometry = Geometry((n, 32, 32, c_in), (3, 3, c_in, c_out), stride, 1)
+        x, k, g = (
+            jax.ShapeDtypeStruct(shape, jnp.float32)
+            for shape in (geometry.x, geometry.kernel, geometry.y)
+        )
+        texts = [
+            jax.jit(partial(primitive.bind, geometry=geometry)).lower(*pair).as_text()
+            for primitive, pair in (
+                (convolution._conv_p, (x, k)),
+                (convolution._conv_x_p, (g, k)),
+                (convolution._conv_k_p, (x, g)),
+            )
+        ]
+        found = [
+            re.findall(r"convolution\(.*stride = \[\d, (\d)\]|(dot_general)", t) for t in texts
+        ]
+        return ["".join("".join(one) for one in each) for each in found]
+
+    pairs, plain = str(2 * stride), str(stride)
+    of_images = "1111" if stride == 2 else "2" if c_in == 16 else "1"
+    of_kernel = "dot_general" * (2 * (3 if stride == 2 else 1))  # a slice, and the images left over
+    large = [pairs if c_out == 16 else plain, of_images, of_kernel]
+    assert algorithms(81) == large
+    assert algorithms(1)[:1] == [plain] and "dot_general" not in algorithms(1)[2]
 
 
 @pytest.mark.parametrize(("n", "stride"), [(7, 1), (4, 2), (1, 1)])
