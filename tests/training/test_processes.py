@@ -268,9 +268,9 @@ def test_another_number_of_processes_goes_on_to_the_same_end(alone: Any, tmp_pat
 @pytest.mark.parametrize(("number", "trial"), trials((signal.SIGKILL,), (signal.SIGSTOP,)))
 def test_a_dead_or_hanging_process_ends_the_others(number: int, trial: int, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
-    run = Processes(2, workdir, *LONG, timeout=20)
+    run = Processes(2, workdir, *LONG, timeout=30)
     run.when(lambda: len(saved(workdir)) > 0, number, 1)
-    run.all[0].wait(60)
+    run.all[0].wait(90)
     run.all[1].kill()
     code, _ = run.codes()
     assert code == 1, run.said(0)
