@@ -33,7 +33,7 @@ def measure(
     """Seconds of a step, and to compile it, in a process of its own."""
     case = [SPEC.format(nu=nu, c=c), size, 3, batch, "auto"]
     code = (
-        "import json, statistics, sys; from against_torch import compiled_in, ours\n"
+        "import json, statistics; from against_torch import compiled_in, ours\n"
         f"run = ours(*{case!r}, devices={devices}); run(1); count = max(1, round(1 / run(1)))\n"
         "print(json.dumps([statistics.median(run(count) for _ in range(3)), compiled_in[-1]]))"
     )

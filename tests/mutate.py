@@ -197,9 +197,9 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     ),
     (
         "the last batch is not trained on",
-        "training/job.py",
-        "(last, full, end)):",
-        "):",
+        "data/order.py",
+        "(size, begin, full), (last, full, end)",
+        "((size, begin, full),)",
         "training/test_job.py",
     ),
     (
@@ -240,8 +240,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "every call trains on the first images",
         "training/job.py",
-        "agreement.arrays(self.train_feed, start, count, chunk)",
-        "agreement.arrays(self.train_feed, 0, count, chunk)",
+        "agreement.arrays(self.train_feed, start, stop - start, size)",
+        "agreement.arrays(self.train_feed, 0, stop - start, size)",
         "training/test_job.py",
     ),
     (
@@ -565,6 +565,13 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "(scan or after).index + 0.5",
         "op.index",
         "training/test_training_memory.py",
+    ),
+    (
+        "what is waited for is not counted",
+        "training/bench.py",
+        "self.waited += self.feed.came - self.feed.asked",
+        "self.waited += 0.0",
+        "tools/test_bench.py",
     ),
     (
         "vmap mixes images",

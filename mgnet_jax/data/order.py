@@ -49,6 +49,16 @@ class Batches:
         """The number of images of a step."""
         return self.sizes[step % self.steps]
 
+    def same_size(self, begin: int, end: int) -> list[tuple[int, int, int]]:
+        """Steps begin .. end - 1 of one epoch by the size of their batches.
+
+        These are (images, first step, step beyond): only an epoch's last may have fewer images.
+        """
+        size, last = self.of_step(begin), self.of_step(end - 1)
+        full = end if last == size else end - 1
+        parts = (size, begin, full), (last, full, end)
+        return [part for part in parts if part[1] < part[2]]
+
     def indices(self, start: int, count: int) -> np.ndarray:
         """The images of steps start .. start + count - 1: int32 (count, parts, images of a part).
 

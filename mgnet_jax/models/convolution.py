@@ -6,7 +6,7 @@ Arrays are NHWC, kernels HWIO (height, width, channels in, channels out).
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,12 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from mgnet_jax.models import conv_cpu, winograd
+from mgnet_jax.models.geometry import Geometry
 from mgnet_jax.models.notation import ModelError
 
 ALGORITHMS = ("auto", "xla", "minimal")
 NARROW = 16
 """Channels of an output up to which it is computed by pairs of columns on CPUs."""
-SMALL = 2**23
-"""Multiply-adds below which CPUs take XLA's convolutions: they are done, and compiled, at once."""
 
 
 def conv(
@@ -64,47 +63,6 @@ def conv(
     return _conv_p.bind(x, kernel, geometry=geometry)
 
 
-class Geometry(NamedTuple):
-    """The shapes of a convolution.
-
-    Attributes:
-      x: of the images, (N, H, W, c_in).
-      kernel: (k, k, c_in, c_out).
-      stride, padding: in pixels, the same on all sides.
-      minimal: whether CPUs may use Winograd's filtering.
-    """
-
-    x: tuple[int, ...]
-    kernel: tuple[int, ...]
-    stride: int
-    padding: int
-    minimal: bool = False
-
-    @property
-    def y(self) -> tuple[int, ...]:
-        """The shape of the result, (N, H', W', c_out)."""
-        size, _, _, c_out = self.kernel
-        grid = [(n + 2 * self.padding - size) // self.stride + 1 for n in self.x[1:3]]
-        return self.x[0], *grid, c_out
-
-    @property
-    def small(self) -> bool:
-        """Whether there is too little to compute for an algorithm of its own to be worth it."""
-        return math.prod(self.y) * math.prod(self.kernel[:3]) < SMALL
-
-    @property
-    def beyond(self) -> list[int]:
-        """Rows (columns) of padded x beyond the last window's end: the stride left them out."""
-        sizes = zip(self.x[1:3], self.y[1:3], strict=True)
-        return [
-            n + 2 * self.padding - self.kernel[0] - (n_out - 1) * self.stride for n, n_out in sizes
-        ]
-
-    def batch(self, n: int) -> "Geometry":
-        """The same with another number of images."""
-        return self._replace(x=(n, *self.x[1:]))
-
-
 _lax_conv = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 # A convolution y = x * k is bilinear, and its gradients are the two other contractions of the same
@@ -120,10 +78,14 @@ def _y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
 
 def _x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
     """From the gradient g of the result, that of x."""
-    reflected = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     margin = kernel.shape[0] - 1 - geometry.padding
     margins = [(margin, margin + b) for b in geometry.beyond]
-    return _lax_conv(g, reflected, (1, 1), margins, lhs_dilation=(geometry.stride,) * 2)
+    return _lax_conv(g, _reflected(kernel), (1, 1), margins, lhs_dilation=(geometry.stride,) * 2)
+
+
+def _reflected(kernel: jax.Array) -> jax.Array:
+    """The kernel of the gradient of x at stride 1."""
+    return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
 def _k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
@@ -142,67 +104,75 @@ def _xla_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
     return grad
 
 
-def _minimal(geometry: Geometry, least: int) -> bool:
-    """Whether to use Winograd's filtering: for 3x3, grids that large, and 96 channels and more.
+def _algorithm(name: str, geometry: Geometry, dtype: Any) -> str:
+    """What one CPU computes a contraction ("y", "x" or "k") by, from benchmarks/convolution.py.
 
-    Below, its transforms cost more than they save (benchmarks/convolution.py).
+    Winograd's filtering is for 3x3 on large grids of 96 channels and more: below, its transforms
+    cost more than they save.
     """
+    single = dtype == jnp.float32
+    if geometry.small:
+        return "xla"
     plain = geometry.kernel[:2] == (3, 3) and (geometry.stride, geometry.padding) == (1, 1)
-    return (
-        geometry.minimal
-        and plain
-        and not geometry.small
-        and min(geometry.x[1:3]) >= least
-        and min(geometry.kernel[2:]) >= 96
-    )
+    large = min(geometry.x[1:3]) >= (12 if name == "k" else 24) and min(geometry.kernel[2:]) >= 96
+    if geometry.minimal and single and plain and large:
+        return "minimal"
+    if name == "k":
+        return "products"
+    if name == "x" and geometry.stride > 1:
+        return "sub-pixel"
+    narrow = geometry.kernel[3 if name == "y" else 2] <= NARROW
+    return "pairs" if single and narrow else "xla"
 
 
 def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
-    stride, padding, single = geometry.stride, geometry.padding, x.dtype == jnp.float32
-    if single and _minimal(geometry, 24):
-        return winograd.conv(x, kernel)
-    if single and geometry.kernel[3] <= NARROW and not geometry.small:
-        return conv_cpu.by_pairs(x, kernel, stride, [(padding, padding)] * 2)
+    stride, padding = geometry.stride, geometry.padding
+    match _algorithm("y", geometry, x.dtype):
+        case "minimal":
+            return winograd.conv(x, kernel)
+        case "pairs":
+            return conv_cpu.by_pairs(x, kernel, stride, [(padding, padding)] * 2)
     return _y(x, kernel, geometry=geometry)
 
 
 def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
-    if geometry.small:
-        return _x(g, kernel, geometry=geometry)
-    if geometry.stride > 1:
-        grid, stride, padding = geometry.x[1:3], geometry.stride, geometry.padding
-        return conv_cpu.gradient_of_images(g, kernel, grid, stride, padding)
-    reflected, single = jnp.swapaxes(kernel[::-1, ::-1], 2, 3), g.dtype == jnp.float32
-    if single and _minimal(geometry, 24):
-        return winograd.conv(g, reflected)
-    if single and geometry.kernel[2] <= NARROW:
-        margin = kernel.shape[0] - 1 - geometry.padding
-        return conv_cpu.by_pairs(g, reflected, 1, [(margin, margin)] * 2)
+    reflected, margin = _reflected(kernel), kernel.shape[0] - 1 - geometry.padding
+    match _algorithm("x", geometry, g.dtype):
+        case "minimal":
+            return winograd.conv(g, reflected)
+        case "pairs":
+            return conv_cpu.by_pairs(g, reflected, 1, [(margin, margin)] * 2)
+        case "sub-pixel":
+            grid, stride, padding = geometry.x[1:3], geometry.stride, geometry.padding
+            return conv_cpu.gradient_of_images(g, kernel, grid, stride, padding)
     return _x(g, kernel, geometry=geometry)
 
 
 def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
-    if x.dtype == jnp.float32 and _minimal(geometry, 12):
-        return winograd.gradient_of_kernel(x, g)
-    if geometry.small:
-        return _k(x, g, geometry=geometry)
     size, stride, padding = geometry.kernel[0], geometry.stride, geometry.padding
-    return conv_cpu.gradient_of_kernel(x, g, size, stride, padding)
+    match _algorithm("k", geometry, x.dtype):
+        case "minimal":
+            return winograd.gradient_of_kernel(x, g)
+        case "products":
+            return conv_cpu.gradient_of_kernel(x, g, size, stride, padding)
+    return _k(x, g, geometry=geometry)
 
 
 def working_memory(name: str, geometry: Geometry, dtype: Any) -> int:
     """Bytes that a CPU takes for "conv_y", "conv_x" or "conv_k" besides what it reads and makes."""
-    wide = max(4, jnp.dtype(dtype).itemsize)
-    minimal = jnp.dtype(dtype) == jnp.float32 and _minimal(geometry, 12 if name == "conv_k" else 24)
-    if minimal:
-        return wide * winograd.working_elements(geometry.x, geometry.y)
-    if geometry.small:
-        return wide * (math.prod(geometry.x) + math.prod(geometry.y)) if name == "conv_k" else 0
-    if name == "conv_k":
-        shapes = geometry.x, geometry.y
-        return wide * conv_cpu.working_elements(*shapes, geometry.kernel[0], geometry.stride)
-    parts = name == "conv_x" and geometry.stride > 1
-    return wide * math.prod(geometry.x) if parts else 0
+    x, y, short = geometry.x, geometry.y, name.removeprefix("conv_")
+    match _algorithm(short, geometry, jnp.dtype(dtype)):
+        case "minimal":
+            elements = winograd.working_elements(x, y)
+        case "products":
+            elements = conv_cpu.working_elements(x, y, geometry.kernel[0], geometry.stride)
+        case "sub-pixel":
+            elements = math.prod(x)
+        case "xla" if short == "k":  # in another layout
+            elements = math.prod(x) + math.prod(y)
+        case _:
+            elements = 0
+    return elements * max(4, jnp.dtype(dtype).itemsize)
 
 
 def _on_cpus(one: Callable, several: Callable) -> Callable:

@@ -78,9 +78,8 @@ def notes(found: "Bench") -> str:
     """The other figures, a line each."""
     from mgnet_jax.training.progress import mebibytes
 
-    share = found.flops_per_second / found.matrix_peak
     lines = [
-        f"step alone   {found.flops_per_second / 1e12:.4g} TFLOP/s, {share:.1%} of "
+        f"step alone   {found.flops_per_second / 1e12:.4g} TFLOP/s, {found.share_of_peak:.1%} of "
         f"{found.matrix_peak / 1e12:.4g} in matrix products here",
         f"both         {found.waiting:.1%} of the time was spent on waiting for images",
         f"memory       {mebibytes(found.memory)} at the most, says {found.memory_source}",
@@ -112,7 +111,7 @@ def facts(command: Command, begun: Begun, found: "Bench") -> dict[str, Any]:
         "step_flops_per_second": found.flops_per_second,
         "flops_per_image": found.flops,
         "matrix_flops_per_second": found.matrix_peak,
-        "share_of_matrix_peak": found.flops_per_second / found.matrix_peak,
+        "share_of_matrix_peak": found.share_of_peak,
         "both_images_per_second": found.both.as_dict(),
         "waiting": found.waiting,
         "memory_bytes": found.memory,

@@ -75,6 +75,11 @@ class Bench:
         """Of the step alone."""
         return self.step.median * self.flops
 
+    @property
+    def share_of_peak(self) -> float:
+        """Of matrix products' speed, from 0 to 1."""
+        return self.flops_per_second / self.matrix_peak
+
 
 class _Run:
     """A training that goes on from step to step."""
@@ -82,7 +87,7 @@ class _Run:
     def __init__(self, job: Job):
         self.job, self.feed = job, job.train_feed
         self.state, self.metrics = job.initial_state(), job.no_metrics()
-        self.at = 0
+        self.at, self.waited = 0, 0.0
 
     def close(self) -> None:
         """Ends what reads ahead."""
@@ -94,16 +99,15 @@ class _Run:
         self.at = min(begin + most, begin - begin % epoch + epoch)
         return begin, self.at
 
+    def _images(self, begin: int, end: int) -> int:
+        return sum(self.job.batches.of_step(i) for i in range(begin, end))
+
     def input(self, most: int) -> int:
         """Makes the batches of the next steps; the number of their images."""
         begin, end = self._range(most)
-        images = 0
-        while begin < end:
-            size = self.job.batches.of_step(begin)
-            count = sum(self.job.batches.of_step(i) == size for i in range(begin, end))
-            jax.block_until_ready(self.feed.arrays(begin, count))
-            begin, images = begin + count, images + count * size
-        return images
+        for _, start, stop in self.job.batches.same_size(begin, end):
+            jax.block_until_ready(self.feed.arrays(start, stop - start))
+        return self._images(begin, end)
 
     def both(self, most: int) -> int:
         """The next steps, as training does them; waits for those before."""
@@ -111,7 +115,8 @@ class _Run:
         before = self.metrics.count
         self.state, self.metrics = self.job.train_steps(self.state, self.metrics, begin, end)
         jax.block_until_ready(before)
-        return sum(self.job.batches.of_step(i) for i in range(begin, end))
+        self.waited += self.feed.came - self.feed.asked
+        return self._images(begin, end)
 
     def step(self, arrays: Any, count: int) -> int:
         """Steps on batches that are there."""
@@ -149,8 +154,9 @@ def measure(config: ConfigDict, data: DataSet, costs: Costs, seconds: float, rep
         run.at = 0
         run.both(1)
         jax.block_until_ready(run.metrics.count)
-        waited = _Waiting(run)
-        both = _rates(lambda: waited.both(count), seconds, repeats)
+        run.waited, begun = 0.0, time.perf_counter()
+        both = _rates(lambda: run.both(count), seconds, repeats)
+        waiting = run.waited / (time.perf_counter() - begun)
     finally:
         run.close()
     memory, source = peak_memory(job)
@@ -160,32 +166,12 @@ def measure(config: ConfigDict, data: DataSet, costs: Costs, seconds: float, rep
         input=of_input,
         step=step,
         both=both,
-        waiting=waited.share,
+        waiting=waiting,
         flops=6.0 * costs.macs,
         matrix_peak=matrix_peak(config.model.dtype, seconds) * job.mesh.devices.size,
         memory=memory,
         memory_source=source,
     )
-
-
-class _Waiting:
-    """The share of the time that calls wait for batches of photographs."""
-
-    def __init__(self, run: _Run):
-        self.run, self.waited, self.passed = run, 0.0, 0.0
-
-    def both(self, count: int) -> int:
-        """As `_Run.both`."""
-        begun = time.perf_counter()
-        images = self.run.both(count)
-        self.passed += time.perf_counter() - begun
-        self.waited += self.run.feed.came - self.run.feed.asked
-        return images
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return self.waited / self.passed if self.passed else 0.0
 
 
 def compile_times(config: ConfigDict, data: DataSet) -> tuple[float, float, Job]:

@@ -200,15 +200,10 @@ class Job:
         is told how many steps are wanted for the next call.
         """
         agreement = agreement or Agreement(self.mesh)
-        size, last = self.batches.of_step(begin), self.batches.of_step(end - 1)
-        full = end if last == size else end - 1
-        for chunk, start, stop in ((size, begin, full), (last, full, end)):
-            if count := stop - start:
-                arrays = agreement.arrays(self.train_feed, start, count, chunk)
-                agreed = agreement.count(count, wanted, start, metrics)
-                state, metrics = self.train_chunks[chunk](
-                    state, metrics, arrays, agreed, self.step_rng
-                )
+        for size, start, stop in self.batches.same_size(begin, end):
+            arrays = agreement.arrays(self.train_feed, start, stop - start, size)
+            agreed = agreement.count(stop - start, wanted, start, metrics)
+            state, metrics = self.train_chunks[size](state, metrics, arrays, agreed, self.step_rng)
         return state, metrics
 
     @property
