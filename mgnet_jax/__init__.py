@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mgnet_jax.models import count, create, features, parse
+    from mgnet_jax.trained.network import load
 
-__all__ = ["__version__", "count", "create", "features", "parse"]
+__all__ = ["__version__", "count", "create", "features", "load", "parse"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for, and JAX with it, not before: data workers need neither."""
+    if name == "load":
+        from mgnet_jax.trained.network import load
+
+        return load
     if name in __all__:
         from mgnet_jax import models
 

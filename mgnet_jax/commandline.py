@@ -32,6 +32,8 @@ from mgnet_jax.training.progress import say
 
 DEFAULT = "digits"
 MISTAKES = (flags.Error, OSError)  # messages too, without an exit code of their own
+KEYWORD = re.compile(r"^(--?config\.init\.)from(=|$)")
+"""What people write for config.init.source: Python's word, which config_flags cannot read."""
 DEFINE: dict[type, Any] = {
     str: flags.DEFINE_string,
     bool: flags.DEFINE_bool,
@@ -106,6 +108,7 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
             arguments[i] = find_config(argument)
     if not names_config(arguments):
         arguments = [f"--config={find_config(DEFAULT)}", *arguments]
+    arguments = [KEYWORD.sub(r"\1source\2", argument) for argument in arguments]
     for argument in arguments:
         if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
             check_name(match.group(1))
@@ -169,6 +172,7 @@ def make_command(values: flags.FlagValues, config_named: bool, started: float) -
         started=started,
         config_named=config_named,
         overrides=config_flags.get_override_values(values["config"]),
+        workdir_named=bool(values.workdir),
     )
 
 

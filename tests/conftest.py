@@ -1,6 +1,11 @@
-"""Two virtual CPU devices for all tests, whatever the machine has; and two runs to look at."""
+"""Two virtual CPU devices for all tests, whatever the machine has; and two runs to look at.
+
+The default tests compile with the least optimisation: their networks are small, and it takes a third of
+the time. The slow ones, and those marked `optimised`, have XLA as users have it.
+"""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,17 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
+
+
+QUICK = ["--xla_backend_optimization_level=0"]
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones do not have it
+    QUICK.append("--xla_cpu_use_fusion_emitters=false")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any backend starts."""
+    if config.option.markexpr.startswith("not slow"):
+        os.environ["XLA_FLAGS"] += " " + " ".join(QUICK)
 
 
 LONG = ("test_processes.py", "test_sharding.py", "test_mgnet.py", "test_plan.py")

@@ -13,7 +13,15 @@ import pytest
 from mgnet_jax.config import KEYS
 
 PACKAGE = Path(__file__).parent.parent / "mgnet_jax"
-FLOORS = [{"data", "models"}, {"config"}, {"training"}, {"tools"}, {"commandline"}, {"main"}]
+FLOORS = [
+    {"data", "models"},
+    {"config", "weights"},
+    {"training"},
+    {"trained", "reports"},
+    {"tools"},
+    {"commandline"},
+    {"main"},
+]
 """A module imports from floors below its own, or from its own folder."""
 ONE_DOOR = {
     "orbax": "training/checkpoint.py",
@@ -24,6 +32,9 @@ ONE_DOOR = {
     "grain": "data/stream.py",
     "cv2": "data/photographs/codec.py",
     "simplejpeg": "data/photographs/codec.py",
+    "safetensors": "weights/folder.py",
+    "torch": "weights/pytorch.py",
+    "huggingface_hub": "trained/hub.py",
     "scipy": "data/photographs/archives.py",
     "absl": "commandline.py data/stream.py",  # grain's workers ask for absl's flags
 }

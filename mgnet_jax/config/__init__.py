@@ -7,6 +7,7 @@ needs. `validate` checks a whole configuration before any work starts.
 from mgnet_jax.config import recipes, shipped
 from mgnet_jax.config.key import ConfigError, Key
 from mgnet_jax.config.presets import from_preset
+from mgnet_jax.config.sections.data import trained_on
 from mgnet_jax.config.sections.model import make_model, model_options
 from mgnet_jax.config.sections.train import check_last_batch
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
@@ -32,6 +33,7 @@ __all__ = [
     "resumed",
     "shipped",
     "to_text",
+    "trained_on",
     "validate",
     "wrong_value",
 ]

@@ -45,6 +45,19 @@ SHORT: dict[str, Any] = PAPER | {
 """Ours for CPUs: few epochs, Nesterov's momentum, a cosine after an epoch of warm-up."""
 
 
+STUDY: dict[str, Any] = {
+    "data.train_images": 5000,
+    "train.epochs": 8,
+    "train.batch_size": 50,
+    "optim.learning_rate": 0.05,
+    "optim.nesterov": True,
+    "optim.schedule": "cosine",
+    "optim.warmup_epochs": 1.0,
+    "eval.every_epochs": 8,
+}
+"""What a small study of the paper's rows changes: few images and epochs, a cosine; for 2 cores."""
+
+
 def large_batch(recipe: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     """What a larger batch changes in a recipe, by the linear scaling rule (Goyal et al. 2017).
 

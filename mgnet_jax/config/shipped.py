@@ -16,6 +16,6 @@ def files() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load(name: str) -> ConfigDict:
-    """The configuration of such a file without a preset."""
-    return runpy.run_path(str(files()[name]))["get_config"]()
+def load(name: str, *preset: str) -> ConfigDict:
+    """The configuration of such a file, of its default preset or of another."""
+    return runpy.run_path(str(files()[name]))["get_config"](*preset)

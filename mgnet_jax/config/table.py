@@ -7,9 +7,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, Key
-from mgnet_jax.config.sections import data, general, model, optim, outcome, train
+from mgnet_jax.config.sections import data, general, init, model, optim, outcome, train
 
-SECTIONS = (general, data, model, train, optim, outcome)
+SECTIONS = (general, data, model, init, train, optim, outcome)
 """The files of the keys, in the order in which these are printed."""
 
 KEYS: dict[str, Key] = {name: key for section in SECTIONS for name, key in section.KEYS.items()}

@@ -3,12 +3,13 @@
 from mgnet_jax.models.cost import Convolution, Costs, Part, convolutions, count, kernel_reads
 from mgnet_jax.models.features import features
 from mgnet_jax.models.memory import Memory, step_memory
-from mgnet_jax.models.network import CHOICES, Network
+from mgnet_jax.models.network import CHOICES, PAPER, Network
 from mgnet_jax.models.notation import ModelError, Spec, SpecError, file_name
 from mgnet_jax.models.registry import SMALLEST, create, parse
 
 __all__ = [
     "CHOICES",
+    "PAPER",
     "SMALLEST",
     "Convolution",
     "Costs",

@@ -16,6 +16,7 @@ from mgnet_jax.models.notation import (
     Spec,
     counts,
     list_text,
+    narrow,
     pairs,
     same_length,
     several,
@@ -78,6 +79,11 @@ class Grids(Spec):
         self.set(nu=counts("nu", self.nu), channels=pairs(self.channels))
         self.set(share_B=bool(self.share_B))
         same_length(self.nu, self.channels)
+
+    def narrowed(self, divisor: int) -> Self:
+        """The same steps with fewer channels."""
+        pairs = tuple((narrow(u, divisor), narrow(f, divisor)) for u, f in self.channels)
+        return dataclasses.replace(self, channels=pairs)
 
     @property
     def details(self) -> dict[str, str]:

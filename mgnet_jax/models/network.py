@@ -13,6 +13,11 @@ from mgnet_jax.models.convolution import ALGORITHMS
 from mgnet_jax.models.layers import Array, Compute
 from mgnet_jax.models.notation import ModelError, Spec
 
+PAPER = (
+    "He, Xu, Zhang and Zhu, *An Interpretive Constrained Linear Model for ResNet and MgNet* "
+    "(Neural Networks 2023)"
+)
+"""Whose networks these are, as Markdown."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "stem": ("cifar", "imagenet"),
     "form": ("auto", "dual", "direct"),

@@ -53,6 +53,10 @@ class Spec:
         """Reads a name of this family."""
         raise TypeError(f"{cls.__name__} has no notation")
 
+    def narrowed(self, divisor: int) -> "Spec | None":
+        """The network with so many times fewer channels, at least 4; None without such a form."""
+        return None
+
     @property
     def canonical(self) -> str:
         """The one normal form of the notation, the same for equal specs."""
@@ -282,3 +286,8 @@ def file_name(name: str) -> str:
     name = re.sub("[A-Z][A-Za-z]{2,}", lambda word: word[0].lower(), name)
     name = name.replace("{l,i}", "li").replace("pre-act ", "preact-").replace(" * ", "x")
     return re.sub(r"[-\[(@]+", "-", re.sub(r"[\^\])]", "", name))
+
+
+def narrow(channels: int, divisor: int) -> int:
+    """So many times fewer channels, and at least 4."""
+    return max(4, channels // divisor)

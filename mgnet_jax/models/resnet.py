@@ -29,6 +29,7 @@ from mgnet_jax.models.notation import (
     SpecError,
     counts,
     list_text,
+    narrow,
     same_length,
     several,
     sharing_text,
@@ -179,6 +180,10 @@ class ResNetSpec(Spec):
         """A = K, B = s K s; or A = K with batch norm, B = s K, and ReLU on the sum."""
         A, B = (Map("K"), Map("sKs")) if self.pre_act else (Map("K", norm=True), Map("sK"))
         return Scheme(A, B, self.share_A, self.share_B, sign=1, rectified=not self.pre_act)
+
+    def narrowed(self, divisor: int) -> Self:
+        """The same blocks with fewer channels."""
+        return dataclasses.replace(self, channels=tuple(narrow(c, divisor) for c in self.channels))
 
     @classmethod
     def read(cls, reader: Reader) -> Self:

@@ -3,9 +3,21 @@
 A tool imports what is heavy inside its `run`, so that a command loads only what it needs.
 """
 
-from mgnet_jax.tools import bench, doctor, eval, plan, prepare, summary, train, verify
+from mgnet_jax.tools import (
+    bench,
+    doctor,
+    eval,
+    export,
+    plan,
+    predict,
+    prepare,
+    reproduce,
+    summary,
+    train,
+    verify,
+)
 from mgnet_jax.tools.tool import Tool
 
-_FILES = train, eval, summary, plan, bench, prepare, doctor, verify
+_FILES = train, eval, predict, export, summary, plan, bench, reproduce, prepare, doctor, verify
 TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in _FILES}
 """Every tool by its name; the first is what runs without --mode."""

@@ -1,4 +1,4 @@
-"""Scores a checkpoint of a run."""
+"""Scores a checkpoint of a run, or an exported network."""
 
 from ml_collections import ConfigDict
 
@@ -18,14 +18,34 @@ def run(command: Command) -> None:
     """
     from mgnet_jax.training.evaluate import evaluate
     from mgnet_jax.training.workdir import require_checkpoints, saved_data
+    from mgnet_jax.weights import folder
 
     join(command, NAME)
+    if folder.is_folder(command.workdir):
+        return score_export(command)
     require_checkpoints(command.workdir)
     config = choose_config(command)
     kept = saved_data(command.workdir)
     info = begin(config, info=kept.info if kept else None).info
     others = command.config_named or "data.dir" in command.overrides
     evaluate(config, info, kept, command.workdir, command.flags["checkpoint"], others)
+
+
+def score_export(command: Command) -> None:
+    """Scores the network in a folder that --mode=export wrote, on the test images of its set."""
+    from mgnet_jax.data.info import Info
+    from mgnet_jax.trained.network import Trained
+    from mgnet_jax.training.evaluate import evaluate_weights
+    from mgnet_jax.training.initial import read_weights
+
+    weights = read_weights(str(command.workdir))
+    facts, config = weights.facts, command.config
+    if not command.config_named and facts.config:
+        config = Trained(weights).config
+        config.update_from_flattened_dict(command.overrides)
+    sizes = facts.train_size, facts.test_size
+    info = Info(facts.data, facts.image_shape, facts.num_classes, *sizes, facts.mean, facts.std)
+    evaluate_weights(config, begin(config, info=info).info, weights)
 
 
 def choose_config(command: Command) -> ConfigDict:

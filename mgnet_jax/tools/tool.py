@@ -47,6 +47,7 @@ class Command:
       config: the configuration of the command line, not validated yet; the default one without
         --config.
       workdir: folder of the run.
+      workdir_named: whether --workdir was given.
       flags: the value of each of the tool's own flags.
       started: time.monotonic() at the start of the command.
       config_named: whether --config was given.
@@ -59,6 +60,7 @@ class Command:
     started: float
     config_named: bool
     overrides: Mapping[str, Any]
+    workdir_named: bool = False
 
 
 class Tool(Protocol):

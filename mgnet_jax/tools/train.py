@@ -18,16 +18,17 @@ def run(command: Command) -> None:
     """Trains the run in the workdir to its last epoch, see `training.loop.train`."""
     import jax
 
+    from mgnet_jax.training.initial import take_scale
     from mgnet_jax.training.loop import train
     from mgnet_jax.training.plan import require_memory
 
     join(command, NAME)
     check_numerics(command.config)
     make_data(command.config)
-    begun = begin(command.config, jax.device_count())
-    require_memory(command.config, begun.info, begun.model, begun.costs)
-    resume_with = command.flags["resume_with"]
-    train(command.config, command.workdir, command.started, resume_with)
+    config = take_scale(command.config, command.workdir)
+    begun = begin(config, jax.device_count())
+    require_memory(config, begun.info, begun.model, begun.costs)
+    train(config, command.workdir, command.started, command.flags["resume_with"])
 
 
 def check_numerics(config: ConfigDict) -> None:

@@ -11,11 +11,14 @@ from mgnet_jax.data.info import DataError, Info
 from mgnet_jax.data.sets import load, load_test
 from mgnet_jax.training import processes
 from mgnet_jax.training.checkpoint import Checkpoints
+from mgnet_jax.training.initial import put_in
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.progress import say, table, warn
 from mgnet_jax.training.report import TrainError
 from mgnet_jax.training.results import as_row
+from mgnet_jax.training.state import TrainState
 from mgnet_jax.training.workdir import Kept, check_workdir, require_checkpoints
+from mgnet_jax.weights.facts import Weights
 
 
 def evaluate(
@@ -65,12 +68,40 @@ def evaluate(
     with Checkpoints(workdir) as checkpoints:
         saved = checkpoints.find(which)
         state = checkpoints.restore(saved, job.abstract_state)
-    scores = job.score(state) or {}
-    say(
-        f"checkpoint {saved.step} (epoch {saved.step / job.steps_per_epoch:g}) of {workdir}, "
-        f"{job.model.spec} on {len(job.data.test):,} test images\n"
+    return _score(
+        job,
+        state,
+        f"checkpoint {saved.step} (epoch {saved.step / job.steps_per_epoch:g}) of {workdir}",
     )
+
+
+def evaluate_weights(config: ConfigDict, info: Info, weights: Weights) -> dict[str, float]:
+    """Scores weights that are no run's on every test image, and prints it.
+
+    Args:
+      config: a validated configuration, of the network and its data.
+      info: its data set.
+      weights: the network.
+
+    Returns:
+      test_loss and test_accuracy (0 to 1).
+
+    Raises:
+      DataError: the data set cannot be read, or has other classes.
+      WeightsError: the configuration is of another network.
+    """
+    data = load_test(config.data, info, weights.facts.class_names)
+    warn(data.unlike if processes.is_first() else "")
+    job = Job(config, data)
+    state, _ = put_in(job.initial_state(), weights, job)
+    return _score(job, state, weights.facts.source)
+
+
+def _score(job: Job, state: TrainState, title: str) -> dict[str, float]:
+    """Scores a state and prints it."""
+    scores = job.score(state) or {}
+    say(f"{title}, {job.model.spec} on {len(job.data.test):,} test images\n")
     say(table([as_row(scores)]))
     if not all(map(math.isfinite, scores.values())):
-        raise TrainError(f"a score of checkpoint {saved.step} is not finite: it cannot be used")
+        raise TrainError(f"a score of {title} is not finite: it cannot be used")
     return scores

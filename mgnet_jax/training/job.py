@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import ConfigError, make_model
+from mgnet_jax.config import ConfigError, make_model, trained_on
 from mgnet_jax.data import splits
 from mgnet_jax.data.cut import Cut
 from mgnet_jax.data.order import Batches
@@ -48,7 +48,7 @@ class Job:
         self.config, self.data = config, data
         self.mesh = mesh or sharding.make_mesh()
         self.model = make_model(config, data.info)
-        self.train_size = data.info.train_size - config.data.validation
+        self.train_size = trained_on(config.data, data.info)
         if self.train_size < config.train.batch_size:
             raise ConfigError(
                 f"config.train.batch_size={config.train.batch_size} is more than the "
@@ -64,7 +64,7 @@ class Job:
         self.steps_per_epoch = self.batches.steps
         self.total_steps = config.train.epochs * self.steps_per_epoch
         schedule = optim.make_schedule(config.optim, config.train.epochs, self.steps_per_epoch)
-        self.optimizer = optim.make_optimizer(config.optim, schedule)
+        self.optimizer = optim.make_optimizer(config.optim, schedule, config.init.freeze)
         steps_of = lambda block: np.arange(block * RATES, (block + 1) * RATES)  # noqa: E731
         self._rates = lru_cache(1)(lambda block: np.asarray(jax.vmap(schedule)(steps_of(block))))
         watched = ",grad_norm" if config.train.on_nonfinite != "stop" else ""
@@ -135,8 +135,11 @@ class Job:
     @cached_property
     def train_split(self) -> tuple[Any, Any]:
         """The images to train on, and those held out (or None)."""
-        count = self.config.data.validation
-        return splits.split(self.data.train, count, self.config.seed)
+        data, seed = self.config.data, self.config.seed
+        kept, held_out = splits.split(self.data.train, data.validation, seed)
+        if data.train_images and data.train_images < len(kept):
+            _, kept = splits.split(kept, data.train_images, seed)
+        return kept, held_out
 
     @cached_property
     def train_feed(self) -> feed.Feed:

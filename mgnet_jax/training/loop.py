@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 from signal import Signals
 
-import jax
 from ml_collections import ConfigDict
 
 from mgnet_jax.config import ConfigError, check_last_batch
@@ -14,6 +13,7 @@ from mgnet_jax.training import processes, steps, watch
 from mgnet_jax.training.agreement import UNREADABLE, Agreement
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.files import writing
+from mgnet_jax.training.initial import first_state
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.lock import locked
 from mgnet_jax.training.manifest import Manifest
@@ -123,7 +123,7 @@ class _Loop:
         if saved:
             self.state = self.saver.checkpoints.restore(saved, self.job.abstract_state)
         else:
-            self.state = jax.block_until_ready(self.job.initial_state())
+            self.state = first_state(self.job)
         self.step = saved.step if saved else 0
         self.metrics = self.job.no_metrics(dict(saved.sums) if saved else {})  # of a record begun
         self.score = saved.score if saved else None  # of the state as it is

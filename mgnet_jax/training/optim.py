@@ -1,5 +1,6 @@
 """SGD as PyTorch computes it, and learning-rate schedules in optimiser steps."""
 
+import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from mgnet_jax.config import ConfigError
 
 
 def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -> optax.Schedule:
@@ -65,7 +68,7 @@ def _drops(peak: float, factor: float, every: int, ahead: int, total: int) -> op
 
 
 def make_optimizer(
-    optim: Mapping[str, Any], schedule: optax.Schedule
+    optim: Mapping[str, Any], schedule: optax.Schedule, freeze: str = ""
 ) -> optax.GradientTransformation:
     """SGD with momentum; weight decay is added to the gradient before the momentum.
 
@@ -77,16 +80,19 @@ def make_optimizer(
       optim: the `optim` section of a configuration; decay_mask "all" (PyTorch's, the paper's) or
         "kernels" (batch norms and biases do not decay).
       schedule: learning rate by step.
+      freeze: patterns of parameters that stay as they are, see `frozen`.
 
     With clip_norm > 0, a gradient whose 2-norm over all parameters is larger is scaled to it first
     (Pascanu, Mikolov and Bengio 2013). The state is the same tree whatever the values, so that a
     run can go on with others.
     """
     clip, kernels_only = optim["clip_norm"], optim["decay_mask"] == "kernels"
+    still = [optax.masked(optax.set_to_zero(), lambda p: frozen(p, freeze))] if freeze else []
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.add_decayed_weights(optim["weight_decay"], decay_mask if kernels_only else _all),
         optax.sgd(schedule, optim["momentum"], optim["nesterov"]),
+        *still,
     )
 
 
@@ -100,3 +106,27 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key not in ("scale", "bias"), params
     )
+
+
+def frozen(params: Any, patterns: str) -> Any:
+    """True for the parameters whose path, as in level1/step/bn_r/scale, fits one of the patterns.
+
+    Args:
+      params: the tree of parameters.
+      patterns: with commas between them; * and ? stand for anything and for one letter.
+
+    Raises:
+      ConfigError: a pattern fits no parameter.
+    """
+    paths = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    for pattern in wanted:
+        if not fnmatch.filter(jax.tree.leaves(paths), pattern):
+            there = ", ".join(sorted({path.split("/")[0] for path in jax.tree.leaves(paths)}))
+            raise ConfigError(
+                f"config.init.freeze={patterns!r}: {pattern!r} fits no parameter; there are those "
+                f"in {there}, as in 'stem/*'"
+            )
+    return jax.tree.map(lambda path: any(fnmatch.fnmatch(path, one) for one in wanted), paths)

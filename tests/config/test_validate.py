@@ -24,7 +24,9 @@ def test_the_keys_stand_in_the_order_in_which_they_are_printed() -> None:
     lines = configuration.to_text(default()).splitlines()
     assert [line.split(" = ")[0] for line in lines] == list(KEYS)
     sections = dict.fromkeys(name.partition(".")[0] for name in KEYS)
-    assert " ".join(sections) == "name seed data model train optim eval checkpoint supervise log"
+    assert (
+        " ".join(sections) == "name seed data model init train optim eval checkpoint supervise log"
+    )
 
 
 @pytest.mark.parametrize(

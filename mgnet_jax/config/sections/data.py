@@ -28,6 +28,12 @@ KEYS = {
     "data.validation": at_least(
         0, 0, "training images held out; if any, they and never the test set choose the best epoch"
     ),
+    "data.train_images": at_least(
+        0,
+        0,
+        "training images used, chosen by the seed in proportion in each class; 0: all but those "
+        "held out",
+    ),
     "data.test_share": Key(
         0.1,
         "part of each class that is its test, of class folders without val/",
@@ -94,6 +100,12 @@ def check(config: ConfigDict, info: Info, devices: int) -> None:
             f"config.train.batch_size={batch} and config.data.validation={held_out} are together "
             f"more than the {info.train_size} training images of {info.name}"
         )
+    if data.train_images and not batch <= data.train_images <= info.train_size - held_out:
+        raise ConfigError(
+            f"config.data.train_images={data.train_images} must be 0 for all images, or at least "
+            f"config.train.batch_size={batch} and at most the {info.train_size - held_out} that "
+            f"{info.name} has to train on"
+        )
     if 0 < held_out < info.num_classes:
         raise ConfigError(
             f"config.data.validation={held_out} must be 0 or at least one image a class "
@@ -138,3 +150,8 @@ def check_source(config: ConfigDict) -> None:
                 f"config.data.{name}={data[name]} is for photographs, and {data.name} is read "
                 f"whole: leave it at {KEYS[f'data.{name}'].default}"
             )
+
+
+def trained_on(data: ConfigDict, info: Info) -> int:
+    """The training images that are used: those not held out, or fewer where that is asked for."""
+    return data.train_images or info.train_size - data.validation

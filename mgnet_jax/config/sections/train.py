@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from mgnet_jax.config.key import ConfigError, at_least, choice, within
+from mgnet_jax.config.sections.data import trained_on
 from mgnet_jax.data.info import Info
 from mgnet_jax.data.order import Batches
 
@@ -40,7 +41,7 @@ def check(config: ConfigDict, info: Info, devices: int) -> None:
             f"{max(1, round(batch / (parts * devices))) * parts * devices}"
         )
     check_last_batch(config, info, devices)
-    train_size = info.train_size - config.data.validation
+    train_size = trained_on(config.data, info)
     steps = Batches(train_size, batch, last_batch=config.data.last_batch).steps
     if steps * config.train.epochs >= 2**31:
         raise ConfigError(
@@ -58,8 +59,14 @@ def check_last_batch(config: ConfigDict, info: Info, devices: int) -> None:
       devices: devices that a batch is split over.
     """
     held_out, parts = config.data.validation, config.train.accumulate
-    train_size = info.train_size - held_out
+    train_size = trained_on(config.data, info)
     left, rest = train_size % config.train.batch_size, train_size % (parts * devices)
+    if config.data.last_batch == "use" and rest and config.data.train_images:
+        raise ConfigError(
+            f"config.data.last_batch='use' makes a batch of the {left} images left over of "
+            f"config.data.train_images={train_size}, which must be divisible by "
+            f"config.train.accumulate={parts} times {devices} devices: take {train_size - rest}"
+        )
     if config.data.last_batch == "use" and rest:
         held_out += rest
         while held_out < info.num_classes:

@@ -1,0 +1,1 @@
+"""Pages about runs, for people: self-contained HTML, Markdown and CSV."""

@@ -1,0 +1,1 @@
+"""Trained weights in files, and the facts without which they are of no use."""
