@@ -93,8 +93,8 @@ def names_config(arguments: list[str]) -> bool:
     return any(re.match(r"--?config(=|$)", argument) for argument in arguments)
 
 
-def parse_arguments(argv: list[str]) -> flags.FlagValues:
-    """Parses the command line, --config defaulting to digits.
+def parse_arguments(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """Parses the command line, --config defaulting to digits: the flags, and what are none.
 
     Raises:
       ConfigError: an unknown config file, preset or key.
@@ -114,6 +114,7 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
             check_name(match.group(1))
     sys.modules.pop("config_config", None)  # where config_flags would find the file read before
     values = define_flags([program, *arguments])
+    values.set_gnu_getopt(True)  # words that are no flags may stand anywhere
     try:
         _, *extra = values([program, *arguments])
     except flags.IllegalFlagValueError as error:
@@ -125,7 +126,7 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
         raise ConfigError(
             f"--config: that file fails with {type(error).__name__}: {error}"
         ) from error
-    if extra:
+    if extra and not takes_arguments(values.mode):
         raise flags.Error(f"unexpected argument {extra[0]!r}; flags are written --flag=value")
     if not isinstance(values.config, ConfigDict):
         raise ConfigError(
@@ -136,7 +137,7 @@ def parse_arguments(argv: list[str]) -> flags.FlagValues:
             raise flags.Error(
                 f"--{name} is for --mode={' or '.join(owners)}, not for --mode={values.mode}"
             )
-    return values
+    return values, extra
 
 
 def keep_programs(folder: str) -> None:
@@ -158,7 +159,14 @@ def check_bucket(name: str) -> None:
         )
 
 
-def make_command(values: flags.FlagValues, config_named: bool, started: float) -> Command:
+def takes_arguments(mode: str) -> bool:
+    """Whether a tool takes words that are no flags."""
+    return hasattr(TOOLS[mode], "ARGUMENTS")
+
+
+def make_command(
+    values: flags.FlagValues, arguments: list[str], config_named: bool, started: float
+) -> Command:
     """What the command line asks of its tool."""
     check_bucket(values.workdir)
     own: dict[str, Any] = {}
@@ -173,6 +181,7 @@ def make_command(values: flags.FlagValues, config_named: bool, started: float) -
         config_named=config_named,
         overrides=config_flags.get_override_values(values["config"]),
         workdir_named=bool(values.workdir),
+        arguments=tuple(arguments),
     )
 
 
@@ -228,12 +237,12 @@ def run(argv: list[str], started: float) -> int:
 def run_alone(argv: list[str], started: float) -> int:
     """The same, for this process; what is a bug is a traceback."""
     try:
-        values = parse_arguments(argv)
+        values, extra = parse_arguments(argv)
         if values.help:
             say(f"{__doc__}\n{values.get_help()}")
         else:
             keep_programs(values.jit_cache)
-            TOOLS[values.mode].run(make_command(values, names_config(argv), started))
+            TOOLS[values.mode].run(make_command(values, extra, names_config(argv), started))
     except BrokenPipeError:  # as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

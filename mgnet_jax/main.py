@@ -31,13 +31,18 @@ def leave(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-if __name__ == "__main__":
-    STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    for number in STOPS:  # one that is ignored stays so
+def command() -> None:
+    """Runs the command of this process and ends it: `python -m mgnet_jax.main`, and `mgnet`."""
+    stops = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    for number in stops:  # one that is ignored stays so
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
     code = main(sys.argv)
     if code > 128:  # it is being done: schedulers may send it again
-        for number in STOPS:
+        for number in stops:
             signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,12 +1,12 @@
 """Two virtual CPU devices for all tests, whatever the machine has; and two runs to look at.
 
-The default tests compile with the least optimisation: their networks are small, and it takes a third of
-the time. The slow ones, and those marked `optimised`, have XLA as users have it.
+What takes long to compile and no time to run is compiled with the least optimisation, in a third of
+the time, see `QUICKLY`.
 """
 
 import os
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,18 +17,31 @@ os.environ["XLA_FLAGS"] = (
 )
 
 
-QUICK = ["--xla_backend_optimization_level=0"]
-if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones do not have it
-    QUICK.append("--xla_cpu_use_fusion_emitters=false")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Before any backend starts."""
-    if config.option.markexpr.startswith("not slow"):
-        os.environ["XLA_FLAGS"] += " " + " ".join(QUICK)
-
-
 LONG = ("test_processes.py", "test_sharding.py", "test_mgnet.py", "test_plan.py")
+
+
+QUICKLY = (
+    *("test_mgnet.py", "test_iteration.py", "test_families.py", "test_cost.py", "test_layers.py"),
+    *("test_norm.py", "test_features.py", "test_steps.py", "test_nonfinite.py", "test_job.py"),
+)
+"""The files whose networks are so small that nearly all of their time is spent on compiling."""
+
+
+@pytest.fixture(autouse=True)
+def compile_quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has XLA optimise as little as it can in these files; numbers are as right as ever."""
+    if request.path.name not in QUICKLY:
+        return
+    from jax._src import compiler
+    from networks import QUICK
+
+    options = compiler.get_compile_options
+
+    def quick(*arguments: Any, **named: Any) -> Any:
+        given = named.get("env_options_overrides") or {}
+        return options(*arguments, **(named | {"env_options_overrides": QUICK | given}))
+
+    monkeypatch.setattr(compiler, "get_compile_options", quick)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,10 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What all tests and their processes compile, they compile once."""
+    """What all tests and their processes compile, they compile once.
+
+    $MGNET_TEST_PROGRAMS: a folder that several runs of the tests share.
+    """
     from mgnet_jax.commandline import keep_programs
 
-    folder = str(tmp_path_factory.mktemp("programs"))
+    folder = os.environ.get("MGNET_TEST_PROGRAMS") or str(tmp_path_factory.mktemp("programs"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     keep_programs(folder)
 

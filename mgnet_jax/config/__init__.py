@@ -11,7 +11,15 @@ from mgnet_jax.config.sections.data import trained_on
 from mgnet_jax.config.sections.model import make_model, model_options
 from mgnet_jax.config.sections.train import check_last_batch
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
-from mgnet_jax.config.text import CHANGEABLE, RESUMABLE, differences, from_json, resumed, to_text
+from mgnet_jax.config.text import (
+    CHANGEABLE,
+    RESUMABLE,
+    differences,
+    from_json,
+    repeating,
+    resumed,
+    to_text,
+)
 from mgnet_jax.config.validate import validate, wrong_value
 
 __all__ = [
@@ -30,6 +38,7 @@ __all__ = [
     "make_model",
     "model_options",
     "recipes",
+    "repeating",
     "resumed",
     "shipped",
     "to_text",

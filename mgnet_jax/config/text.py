@@ -1,9 +1,11 @@
 """A configuration as text for people and as JSON for a run's folder, and what two differ in."""
 
 import json
+import shlex
 
 from ml_collections import ConfigDict
 
+from mgnet_jax.config import shipped
 from mgnet_jax.config.key import ConfigError
 from mgnet_jax.config.table import KEYS, check_name, default, flatten
 
@@ -72,3 +74,18 @@ def resumed(old: ConfigDict, new: ConfigDict) -> ConfigDict:
     config, now = old.copy_and_resolve_references(), flatten(new)
     config.update_from_flattened_dict({k: now[k] for k in KEYS if k.startswith(RESUMABLE)})
     return config
+
+
+def repeating(config: ConfigDict) -> str:
+    """The command that trains with a configuration, from the config file of its data set.
+
+    Folders are those of the machine that it was trained on.
+    """
+    name = config.data.name if config.data.name in shipped.files() else next(iter(shipped.files()))
+    usual, wanted = flatten(shipped.load(name)), flatten(config)
+    flags = []
+    for key, value in wanted.items():
+        if value != usual.get(key):
+            text = ",".join(map(str, value)) + "," if isinstance(value, tuple) else str(value)
+            flags.append(shlex.quote(f"--config.{key}={text}"))
+    return " \\\n    ".join([f"python -m mgnet_jax.main --config={name}", *flags])

@@ -177,7 +177,7 @@ def identify(state: Arrays) -> tuple[Spec, str, int, int]:
     stem = "imagenet"
     if "layer0.0.S.weight" in state:
         spec: Spec = _identify_mgnet(state)
-        stem = "imagenet" if state["conv1.weight"].shape[-1] == 7 else "cifar"
+        stem = "imagenet" if _there(state, "conv1.weight").shape[-1] == 7 else "cifar"
     elif "layer1.0.conv1.weight" in state:
         spec = _identify_resnet(state)
     elif "features.34.weight" in state and "classifier.6.weight" in state:
@@ -191,9 +191,17 @@ def identify(state: Arrays) -> tuple[Spec, str, int, int]:
             f"script's MgNets have layer0.0.S.weight, torchvision's ResNets layer1.0.conv1.weight, "
             f"its AlexNet and VGG19 features.0.weight"
         )
-    head = state["fc.weight" if "fc.weight" in state else "classifier.6.weight"]
-    first = state["conv1.weight" if "conv1.weight" in state else "features.0.weight"]
+    plain = "features.0.weight" in state
+    head = _there(state, "classifier.6.weight" if plain else "fc.weight")
+    first = _there(state, "features.0.weight" if plain else "conv1.weight")
     return spec, stem, head.shape[0], first.shape[1]
+
+
+def _there(state: Arrays, name: str) -> np.ndarray:
+    """An array that any such network has."""
+    if name not in state:
+        raise ModelError(f"the arrays are a part of a network's: {name} is missing")
+    return state[name]
 
 
 def _identify_mgnet(state: Arrays) -> MgNetSpec:

@@ -5,12 +5,14 @@ A tool imports what is heavy inside its `run`, so that a command loads only what
 
 from mgnet_jax.tools import (
     bench,
+    compare,
     doctor,
     eval,
     export,
     plan,
     predict,
     prepare,
+    report,
     reproduce,
     summary,
     train,
@@ -18,6 +20,9 @@ from mgnet_jax.tools import (
 )
 from mgnet_jax.tools.tool import Tool
 
-_FILES = train, eval, predict, export, summary, plan, bench, reproduce, prepare, doctor, verify
+_FILES = (
+    *(train, eval, predict, export, report, compare),
+    *(reproduce, prepare, summary, plan, bench, doctor, verify),
+)
 TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in _FILES}
 """Every tool by its name; the first is what runs without --mode."""

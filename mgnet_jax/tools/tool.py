@@ -51,6 +51,7 @@ class Command:
       flags: the value of each of the tool's own flags.
       started: time.monotonic() at the start of the command.
       config_named: whether --config was given.
+      arguments: the words that are no flags, for a tool that has ARGUMENTS.
       overrides: {"section.key": value} of the --config.SECTION.KEY=VALUE given.
     """
 
@@ -61,6 +62,7 @@ class Command:
     config_named: bool
     overrides: Mapping[str, Any]
     workdir_named: bool = False
+    arguments: tuple[str, ...] = ()
 
 
 class Tool(Protocol):
@@ -102,6 +104,19 @@ def join(command: Command, mode: str) -> None:
     processes.compare({"--mode": mode} | flags | config)
 
 
+def quietly_begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "Info":
+    """Validates a configuration; arguments and errors as of `begin`, which prints it too."""
+    import jax
+
+    from mgnet_jax.config import validate
+    from mgnet_jax.training import measures
+
+    info = validate(config, devices, info)
+    measures.chosen(config.log.measures)
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    return info
+
+
 def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> Begun:
     """Validates a configuration, then prints it with its network.
 
@@ -114,17 +129,12 @@ def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> B
       ConfigError: the configuration cannot be run.
       DataError: there is no such data set.
     """
-    import jax
-
-    from mgnet_jax.config import make_model, to_text, validate
+    from mgnet_jax.config import make_model, to_text
     from mgnet_jax.models import count
-    from mgnet_jax.training import measures
     from mgnet_jax.training.describe import model_summary
     from mgnet_jax.training.progress import say
 
-    info = validate(config, devices, info)
-    measures.chosen(config.log.measures)
-    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    info = quietly_begin(config, devices, info)
     model = make_model(config, info)
     costs = count(model, info.image_shape)
     say(f"{to_text(config)}\n\n{model_summary(model, info, costs)}\n")

@@ -3,7 +3,7 @@
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mgnet_jax.training.files import replace_file
@@ -51,3 +51,23 @@ def plot_curves(history: Sequence[Record], path: str | os.PathLike[str], title: 
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     replace_file(Path(path), png.getvalue())
+
+
+def plot_overlaid(histories: Mapping[str, Sequence[Record]], path: Path) -> None:
+    """Draw the test accuracies of several runs against epochs into the PNG file `path`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for name, history in histories.items():
+        points = {r["epoch"]: r["test_accuracy"] for r in history if r.get("test_accuracy")}
+        y = [100 * value for value in points.values()]
+        axes.plot([*points], y, marker="." if len(y) <= 50 else "", label=name)
+    axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    for text in figure.legend(loc="outside lower center", ncols=1, frameon=False).get_texts():
+        text.set_parse_math(False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    replace_file(path, png.getvalue())

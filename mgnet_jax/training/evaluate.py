@@ -13,6 +13,7 @@ from mgnet_jax.training import processes
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.initial import put_in
 from mgnet_jax.training.job import Job
+from mgnet_jax.training.outcomes import MOST, confusion_table, look
 from mgnet_jax.training.progress import say, table, warn
 from mgnet_jax.training.report import TrainError
 from mgnet_jax.training.results import as_row
@@ -102,6 +103,15 @@ def _score(job: Job, state: TrainState, title: str) -> dict[str, float]:
     scores = job.score(state) or {}
     say(f"{title}, {job.model.spec} on {len(job.data.test):,} test images\n")
     say(table([as_row(scores)]))
+    if job.data.info.num_classes <= MOST and not processes.several():
+        say(f"\n{job_confusion(job, state)}")
     if not all(map(math.isfinite, scores.values())):
         raise TrainError(f"a score of {title} is not finite: it cannot be used")
     return scores
+
+
+def job_confusion(job: Job, state: TrainState) -> str:
+    """Which classes the test images are taken for, by class name, for the screen."""
+    classes = job.data.info.num_classes
+    names = job.data.class_names or tuple(map(str, range(classes)))
+    return confusion_table(look(job, state.variables).confusion(classes), names)

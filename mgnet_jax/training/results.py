@@ -31,7 +31,13 @@ def _measures(scores: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 
 def results_table(config: ConfigDict, history: list[dict[str, Any]]) -> str:
-    """The last epoch's and the best epoch's scores, told apart.
+    """The scores of `results_rows`, for the screen."""
+    rows = results_rows(config, history)
+    return table(rows) if rows else "metrics.jsonl has no scores"
+
+
+def results_rows(config: ConfigDict, history: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """The last epoch's and the best epoch's scores, told apart; none if there are no scores.
 
     Where images are held out, they choose the best epoch; without, the test set does, as in the
     paper's tables, which makes its accuracy there an optimistic one. Of equal epochs the later one
@@ -39,14 +45,14 @@ def results_table(config: ConfigDict, history: list[dict[str, Any]]) -> str:
     """
     evals = [record for record in history if record["kind"] == "eval"]
     if not evals:
-        return "metrics.jsonl has no scores"
+        return []
     name = chosen_by(config)
     best = max(evals, key=lambda record: (record[name], record["step"]))
     how = "held-out images" if config.data.validation else "the test set itself"
     rows: list[dict[str, object]] = []
     for title, record in (("last epoch", evals[-1]), (f"best epoch, chosen on {how}", best)):
         rows.append({"": title, "epoch": f"{record['epoch']:g}"} | as_row(record))
-    return table(rows)
+    return rows
 
 
 def as_row(scores: Mapping[str, Any]) -> dict[str, object]:

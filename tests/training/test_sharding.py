@@ -60,7 +60,7 @@ def runs(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("sharding")
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=8"
     code = [sys.executable, "-c", RUN, str(folder), request.param]
     done = subprocess.run(
         code, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, check=False

@@ -1,0 +1,52 @@
+"""Writes a page about a run."""
+
+from pathlib import Path
+
+from mgnet_jax.tools.tool import Command, Flag, quietly_begin
+
+NAME = "report"
+HELP = "write a page about a run: curves, confusion, examples, configuration, network"
+FLAGS = (
+    Flag("checkpoint", "last", "of a run: last, best, or a step"),
+    Flag("out", "", "file; default: report.html in the workdir"),
+)
+
+
+def run(command: Command) -> None:
+    """Writes report.html of the run in the workdir; it needs no network to be looked at.
+
+    Raises:
+      CheckpointError: there is no such checkpoint.
+      ConfigError: the run's configuration cannot be used.
+    """
+    from mgnet_jax.data.info import DataError
+    from mgnet_jax.data.sets import load_test
+    from mgnet_jax.data.sources import DataSet
+    from mgnet_jax.reports.run import write
+    from mgnet_jax.tools.eval import choose_config
+    from mgnet_jax.training.checkpoint import Checkpoints
+    from mgnet_jax.training.files import replace_file, writing
+    from mgnet_jax.training.job import Job
+    from mgnet_jax.training.outcomes import look
+    from mgnet_jax.training.progress import say
+    from mgnet_jax.training.workdir import require_checkpoints, saved_data
+
+    workdir = command.workdir
+    require_checkpoints(workdir)
+    kept, config = saved_data(workdir), choose_config(command)
+    info = quietly_begin(config, info=kept.info if kept else None)
+    names, why = kept.class_names if kept else (), ""
+    try:
+        data = load_test(config.data, info, names)
+    except DataError as error:
+        data, why = DataSet(info, None, None, names), str(error)
+    job = Job(config, data)
+    with Checkpoints(workdir) as checkpoints:
+        saved = checkpoints.find(command.flags["checkpoint"])
+        state = checkpoints.restore(saved, job.abstract_state)
+    seen = None if why else look(job, state.variables)
+    out = Path(command.flags["out"] or workdir / "report.html")
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, write(workdir, config, job, saved, seen, why).encode())
+    say(f"{out}{f', without examples: {why}' if why else ''}")
