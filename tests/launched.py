@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from networks import QUICK_FLAGS
 from portpicker import pick_unused_port
 
 ROOT = Path(__file__).parent.parent
-ALONE = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_FLAGS, "PYTHONPATH": str(ROOT)}
+ALONE = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
 
 
 class Processes:

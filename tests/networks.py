@@ -53,8 +53,6 @@ QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """XLA's options for small networks, which otherwise take much longer to compile than to run."""
 if jax.__version_info__ < (0, 11):  # later ones do not have it
     QUICK["xla_cpu_use_fusion_emitters"] = False
-QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
-"""The same for the environment of a process."""
 
 
 def outcome(

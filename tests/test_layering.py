@@ -34,6 +34,8 @@ ONE_DOOR = {
     "simplejpeg": "data/photographs/codec.py",
     "safetensors": "weights/folder.py",
     "torch": "weights/pytorch.py",
+    "wandb": "training/tracking.py",
+    "trackio": "training/tracking.py",
     "huggingface_hub": "trained/hub.py",
     "scipy": "data/photographs/archives.py",
     "absl": "commandline.py data/stream.py",  # grain's workers ask for absl's flags

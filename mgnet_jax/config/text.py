@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import textwrap
 
 from ml_collections import ConfigDict
 
@@ -20,13 +21,48 @@ CHANGEABLE = ("optim.", "train.on_nonfinite", "train.most_", "train.label_smooth
 """Keys (or beginnings of keys) that a run may go on with other values of, if that is asked for."""
 
 
+WIDTH = 79  # of what people read
+
+
 def to_text(config: ConfigDict) -> str:
-    """The configuration, one `key = value  # meaning` a line, for people."""
-    flat = flatten(config)
-    width = max(len(f"{name} = {flat[name]!r}") for name in KEYS)
-    return "\n".join(
-        f"{f'{name} = {flat[name]!r}':<{width}}  # {key.meaning}" for name, key in KEYS.items()
-    )
+    """The configuration for people: `key = value  # meaning`, a long meaning on lines below it."""
+    lines, flat = [], flatten(config)
+    for name in KEYS:
+        value = flat[name]
+        short = f"{f'{name} = {value!r}':<30}  # {KEYS[name].meaning}"
+        if len(short) <= WIDTH:
+            lines.append(short)
+            continue
+        indent = "    # "
+        meaning = textwrap.fill(
+            KEYS[name].meaning, WIDTH, initial_indent=indent, subsequent_indent=indent
+        )
+        lines += [f"{name} = {value!r}", meaning]
+    return "\n".join(lines)
+
+
+def changed_text(config: ConfigDict) -> str:
+    """What of a configuration is not the default, a few keys a line, by section."""
+    flat, usual = flatten(config), flatten(default())
+    sections: dict[str, list[str]] = {}
+    for name in KEYS:
+        if flat[name] != usual[name]:
+            section, _, key = name.rpartition(".")
+            sections.setdefault(section, []).append(f"{key}={flat[name]!r}")
+    lines = []
+    for section, words in sections.items():
+        text, indent = "  ".join(words), " " * 12
+        lines.append(
+            textwrap.fill(
+                text,
+                WIDTH,
+                initial_indent=f"{section or 'run':<12}",
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
 
 
 def from_json(text: str) -> ConfigDict:

@@ -41,3 +41,71 @@ def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
     """(images / 255 - mean) / std for each channel, float32 (float64 where JAX has it enabled)."""
     mean_C, std_C = jnp.array(mean), jnp.array(std)
     return (images.astype(mean_C.dtype) / 255 - mean_C) / std_C
+
+
+def mix(
+    images: jax.Array, key: jax.Array, mixup: float, cutmix: float
+) -> tuple[jax.Array, jax.Array]:
+    """Mixes each image of a batch with another one, image i with image N - 1 - i.
+
+    mixup (Zhang et al. 2018) adds them with weights lam and 1 - lam; cutmix (Yun et al. 2019) puts
+    a rectangle of the other one into each, at the same place in all. lam is drawn once a batch from
+    Beta(alpha, alpha). Where both are asked for, each batch takes one of them, with probability
+    1/2.
+
+    Args:
+      images: float (N, H, W, C).
+      key: random key.
+      mixup: its alpha; 0: no mixup.
+      cutmix: its alpha; 0: no cutmix.
+
+    Returns:
+      The images, and the share of each that is left, lam, a scalar.
+    """
+    choice_key, beta_key, place_key = jax.random.split(key, 3)
+    height, width = images.shape[1:3]
+    others, dtype = images[::-1], images.dtype
+    # one draw: Beta of an alpha that may depend on the choice
+    cut = jax.random.bernoulli(choice_key) if mixup and cutmix else jnp.array(cutmix > 0)
+    alpha = jnp.where(cut, cutmix or 1.0, mixup or 1.0).astype(dtype)
+    lam = jax.random.beta(beta_key, alpha, alpha, dtype=dtype)
+    sides = jnp.sqrt(1 - lam) * jnp.array([height, width], dtype)
+    middle = jax.random.uniform(place_key, (2,), dtype) * jnp.array([height, width], dtype)
+    low, high = jnp.round(middle - sides / 2), jnp.round(middle + sides / 2)
+    rows, columns = jnp.arange(height, dtype=dtype), jnp.arange(width, dtype=dtype)
+    inside = (
+        ((rows >= low[0]) & (rows < high[0]))[:, None] & (columns >= low[1]) & (columns < high[1])
+    )
+    left = jnp.where(cut, 1 - jnp.mean(inside, dtype=dtype), lam)
+    weights = jnp.where(cut, 1 - inside.astype(dtype), lam)[..., None]
+    return images * weights + others * (1 - weights), left
+
+
+def random_erasing(images: jax.Array, key: jax.Array, probability: float) -> jax.Array:
+    """Puts the mean colour, 0, into a rectangle of some of the images (Zhong et al. 2020).
+
+    Its area is uniform in [0.02, 1/3] of the image's and its ratio of height to width log-uniform
+    in [0.3, 1/0.3], as far as it fits.
+
+    Args:
+      images: normalised, float (N, H, W, C).
+      key: random key.
+      probability: of each image.
+    """
+    n, height, width, _ = images.shape
+    keys = jax.random.split(key, 4)
+    area = jax.random.uniform(keys[0], (n,), minval=0.02, maxval=1 / 3) * (height * width)
+    ratio = jnp.exp(jax.random.uniform(keys[1], (n,), minval=jnp.log(0.3), maxval=-jnp.log(0.3)))
+    sides = jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], -1)
+    sides = jnp.clip(jnp.round(sides), 1, jnp.array([height, width]))
+    room = jnp.array([height, width]) - sides + 1
+    low = jnp.floor(jax.random.uniform(keys[2], (n, 2)) * room)
+    rows, columns = jnp.arange(height), jnp.arange(width)
+
+    def within(places: jax.Array, axis: int) -> jax.Array:
+        start = low[:, axis, None]
+        return (places >= start) & (places < start + sides[:, axis, None])
+
+    erased = within(rows, 0)[:, :, None] & within(columns, 1)[:, None, :]
+    erased &= jax.random.bernoulli(keys[3], probability, (n, 1, 1))
+    return jnp.where(erased[..., None], 0, images)

@@ -5,7 +5,7 @@ from pathlib import Path
 from mgnet_jax.tools.tool import Command, Flag
 
 NAME = "compare"
-HELP = "compare runs: --mode=compare RUN RUN ..."
+HELP = "say what runs differ in and how they ended: --mode=compare RUN RUN"
 ARGUMENTS = "RUN"
 FLAGS = (Flag("out", "", "file of a page with their curves; default: none"),)
 

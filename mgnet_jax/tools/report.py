@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mgnet_jax.tools.tool import Command, Flag, quietly_begin
+from mgnet_jax.tools.tool import Command, Flag, check
 
 NAME = "report"
 HELP = "write a page about a run: curves, confusion, examples, configuration, network"
@@ -34,7 +34,7 @@ def run(command: Command) -> None:
     workdir = command.workdir
     require_checkpoints(workdir)
     kept, config = saved_data(workdir), choose_config(command)
-    info = quietly_begin(config, info=kept.info if kept else None)
+    info = check(config, info=kept.info if kept else None).info
     names, why = kept.class_names if kept else (), ""
     try:
         data = load_test(config.data, info, names)

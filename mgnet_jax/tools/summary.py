@@ -10,7 +10,7 @@ FLAGS: tuple[Flag, ...] = ()
 def run(command: Command) -> None:
     """Prints what every tool prints first, and the memory, which it takes a second to tell."""
     config = command.config
-    info, model, costs = begin(config)
+    info, model, costs = begin(config, whole=True)
 
     from mgnet_jax.training.memory import estimate_memory, images_on_device
     from mgnet_jax.training.progress import say

@@ -83,11 +83,22 @@ class Tool(Protocol):
 
 
 class Begun(NamedTuple):
-    """What `begin` found out: facts of the data set, the network, and what it costs."""
+    """What `check` found out: facts of the data set, the network, and what it costs."""
 
     info: "Info"
     model: "Network"
     costs: "Costs"
+
+    def text(self, config: ConfigDict, whole: bool = False) -> str:
+        """What a run is, for people: its configuration, whole or in short, and its network."""
+        from mgnet_jax.config import changed_text, to_text
+        from mgnet_jax.training.describe import model_summary
+
+        shown = to_text(config) if whole else f"{changed_text(config)}\n{REST}"
+        return f"{shown}\n\n{model_summary(self.model, self.info, self.costs)}\n"
+
+
+REST = "the other keys have their defaults; --mode=summary prints and explains all"
 
 
 def join(command: Command, mode: str) -> None:
@@ -104,21 +115,8 @@ def join(command: Command, mode: str) -> None:
     processes.compare({"--mode": mode} | flags | config)
 
 
-def quietly_begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> "Info":
-    """Validates a configuration; arguments and errors as of `begin`, which prints it too."""
-    import jax
-
-    from mgnet_jax.config import validate
-    from mgnet_jax.training import measures
-
-    info = validate(config, devices, info)
-    measures.chosen(config.log.measures)
-    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
-    return info
-
-
-def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> Begun:
-    """Validates a configuration, then prints it with its network.
+def check(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> Begun:
+    """Validates a configuration and makes its network.
 
     Args:
       config: what the tool works with.
@@ -129,13 +127,32 @@ def begin(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> B
       ConfigError: the configuration cannot be run.
       DataError: there is no such data set.
     """
-    from mgnet_jax.config import make_model, to_text
+    import jax
+
+    from mgnet_jax.config import make_model, validate
     from mgnet_jax.models import count
-    from mgnet_jax.training.describe import model_summary
+    from mgnet_jax.training import measures
+
+    info = validate(config, devices, info)
+    measures.chosen(config.log.measures)
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    model = make_model(config, info)
+    return Begun(info, model, count(model, info.image_shape))
+
+
+def begin(
+    config: ConfigDict, devices: int = 1, info: "Info | None" = None, whole: bool = False
+) -> Begun:
+    """Validates a configuration, then prints it with its network; see `check`.
+
+    Args:
+      config: what the tool works with.
+      devices: devices that a batch is split over.
+      info: its data set, where a run has kept what is known of it.
+      whole: print every key, with its meaning.
+    """
     from mgnet_jax.training.progress import say
 
-    info = quietly_begin(config, devices, info)
-    model = make_model(config, info)
-    costs = count(model, info.image_shape)
-    say(f"{to_text(config)}\n\n{model_summary(model, info, costs)}\n")
-    return Begun(info, model, costs)
+    begun = check(config, devices, info)
+    say(begun.text(config, whole))
+    return begun

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.tools.tool import PROCESSES, Command, Flag, begin, join
+from mgnet_jax.tools.tool import PROCESSES, Command, Flag, check, join
 
 NAME = "train"
 HELP = "train (or go on with) a run"
@@ -26,9 +26,10 @@ def run(command: Command) -> None:
     check_numerics(command.config)
     make_data(command.config)
     config = take_scale(command.config, command.workdir)
-    begun = begin(config, jax.device_count())
+    begun = check(config, jax.device_count())
     require_memory(config, begun.info, begun.model, begun.costs)
-    train(config, command.workdir, command.started, command.flags["resume_with"])
+    about = begun.text(config)
+    train(config, command.workdir, command.started, command.flags["resume_with"], about)
 
 
 def check_numerics(config: ConfigDict) -> None:

@@ -29,8 +29,8 @@ def model_summary(model: Network, info: Info, costs: Costs) -> str:
         "",
         f"parameters  {costs.parameters:,}"
         + (f", of which {unused:,} are unused: they have no effect" if unused else ""),
-        f"work        {costs.macs / 1e9:.4g} GMAC = {2 * costs.macs:,} FLOPs an image forward "
-        f"(convolutions and the linear layer; about three times that to train)",
+        f"work        {costs.macs / 1e9:.4g} GMAC = {2 * costs.macs:,} FLOPs an image forward,",
+        "            convolutions and the linear layer; about three times that to train",
     ]
     if model.spec.note:
         lines.append(f"note        {model.spec.note}")

@@ -28,7 +28,13 @@ from mgnet_jax.training.supervise import Interrupted, StopSignal
 from mgnet_jax.training.workdir import begin, check_workdir, keep, with_decoder
 
 
-def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool = False) -> None:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    started: float,
+    resume_with: bool = False,
+    about: str = "",
+) -> None:
     """Trains, or goes on with, the run in workdir until its last epoch.
 
     Leaves `records.FILES`, run.json, config.json and data.json in workdir.
@@ -38,6 +44,7 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
       workdir: folder of the run.
       started: time.monotonic() at the start of the command.
       resume_with: whether a run there may go on with other values of `config.CHANGEABLE`.
+      about: what the run is, for people; said when its folder and its data are found to be right.
 
     Raises:
       CheckpointError: no checkpoint there is whole, or they are of another run or network.
@@ -65,6 +72,8 @@ def train(config: ConfigDict, workdir: Path, started: float, resume_with: bool =
             saved = checkpoints.newest()
         decoder = job.cut.decoder if job.train_feed.streamed else ""
         run = begin(config, job.data, decoder, workdir, resume_with)
+        if about:
+            say(about)
         finished = bool(saved and saved.step == job.total_steps and saved.score is not None)
         if changed and finished:
             raise ConfigError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mgnet_jax.training.files import put_aside, replace_file
+from mgnet_jax.training.tracking import Tracker
 
 COLUMNS = (  # of metrics.csv, before further ones; metrics.jsonl has the first three in each line
     *("kind", "step", "epoch"),
@@ -124,6 +125,7 @@ class MetricsWriter(contextlib.ExitStack):
         further: Iterable[str] = (),
         start_step: int = 0,
         tensorboard: bool = False,
+        tracker: Tracker | None = None,
     ) -> None:
         """Open the files and leave in them what the run is not going to write again.
 
@@ -134,6 +136,7 @@ class MetricsWriter(contextlib.ExitStack):
           further: names of columns besides `COLUMNS`.
           start_step: what TensorBoard has after this step is to be forgotten.
           tensorboard: whether to write its scalars too.
+          tracker: what else takes the records; closed with this.
 
         Raises:
           LogError: TensorBoard is asked for but not installed.
@@ -150,6 +153,7 @@ class MetricsWriter(contextlib.ExitStack):
         if tensorboard:
             first = start_step + 1 if start_step else 0
             self._board = self.enter_context(_tensorboard(self._workdir / "tensorboard", first))
+        self._tracker = self.enter_context(tracker) if tracker else None
         self._workdir.mkdir(parents=True, exist_ok=True)
         self._files = contextlib.ExitStack()
         self.push(self._files)
@@ -189,6 +193,8 @@ class MetricsWriter(contextlib.ExitStack):
             self.failure = error
         for name, x in finite.items() if self._board else ():
             self._board.add_scalar(f"{kind}/{name}", x, int(step))
+        if self._tracker:
+            self._tracker.write(kind, int(step), finite)
 
     def rewind(self, history: str) -> None:
         """Drops the records that come after these, the first ones."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mgnet_jax.config import flatten
 from mgnet_jax.training import processes
 from mgnet_jax.training.curves import plot_curves
 from mgnet_jax.training.job import Job
@@ -15,6 +16,8 @@ from mgnet_jax.training.metrics import (
 )
 from mgnet_jax.training.progress import say
 from mgnet_jax.training.results import results_table
+from mgnet_jax.training.tracking import Tracker
+from mgnet_jax.training.workdir import own_id
 
 FILES = "checkpoints", "metrics.jsonl", "metrics.csv", "curves.png"
 """What a run leaves, besides what it keeps of itself."""
@@ -36,7 +39,15 @@ def open_metrics(
         say(f"There is no checkpoint in {workdir}: its metrics are written anew.")
     if wrong := put_wrong_aside(workdir, options["history"], finished):
         say(wrong)
-    return MetricsWriter(workdir, **options)
+    return MetricsWriter(workdir, **options, tracker=_tracker(job, workdir))
+
+
+def _tracker(job: Job, workdir: Path) -> Tracker | None:
+    """What else takes the records, if the configuration asks for it."""
+    log, name = job.config.log, workdir.resolve().name
+    if not log.tracker:
+        return None
+    return Tracker(log.tracker, log.project, name, own_id(workdir), flatten(job.config))
 
 
 def mend(job: Job, workdir: Path, saved: Manifest) -> None:

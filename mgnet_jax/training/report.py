@@ -53,6 +53,7 @@ class Report(contextlib.ExitStack):
     def compile(self) -> None:
         """Compiles the steps and says what it took."""
         job, begun = self.job, time.monotonic()
+        self.progress.note("compiling the training step ...")
         memory = job.train_chunks[job.batches.sizes[0]].memory_analysis()
         seconds = time.monotonic() - begun
         last = job.batches.sizes[-1]
@@ -62,7 +63,7 @@ class Report(contextlib.ExitStack):
         count = job.mesh.devices.size
         self.progress.note(
             f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}, "
-            f"{job.train_size:,} training images, {job.steps_per_epoch:,} steps an epoch{smaller}; "
+            f"{job.train_size:,} training images, {job.steps_per_epoch:,} steps an epoch{smaller}\n"
             f"compiled in {seconds:.1f} s{size}{job.train_feed.note}"
         )
 

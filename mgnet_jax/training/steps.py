@@ -12,7 +12,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from mgnet_jax.data.augment import augment, normalise
+from mgnet_jax.data.augment import augment, mix, normalise, random_erasing
 from mgnet_jax.training import sharding
 from mgnet_jax.training.feed import Feed
 from mgnet_jax.training.measures import Measure, Metrics, measure
@@ -37,6 +37,9 @@ def make_train_step(
     flip: bool,
     label_smoothing: float,
     ema_decay: float,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    erasing: float = 0.0,
     skips: bool = False,
     measures: tuple[Measure, ...] = (),
     state_sharding: Any = None,
@@ -46,9 +49,9 @@ def make_train_step(
     The returned function takes the state, images uint8 (parts, n, H, W, C), labels int32
     (parts, n) and a random key. The gradients of the parts, computed one after the other, are
     averaged; batch norm sees one part at a time. The metrics are of the batch as it was trained
-    on, before the step. The averaged weights have decay min(ema_decay, (1 + step) / (10 + step)),
-    so that they forget the initial weights in short runs too. A step whose numbers are not finite
-    is left out if it `skips` such.
+    on, before the step; the accuracy is by each image's own label, mixed or not. The averaged
+    weights have decay min(ema_decay, (1 + step) / (10 + step)), so that they forget the initial
+    weights in short runs too. A step whose numbers are not finite is left out if it `skips` such.
 
     A state in parts (`state_sharding`, see `sharding.of_state`) is gathered for the gradients, and
     each device updates its own part with its part of them.
@@ -65,13 +68,20 @@ def make_train_step(
         return jax.lax.with_sharding_constraint(params, state_sharding.params)
 
     def loss_of(
-        params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, key: jax.Array
+        params: Any,
+        batch_stats: Any,
+        images: jax.Array,
+        labels: jax.Array,
+        own_share: jax.Array | None,
+        key: jax.Array,
     ) -> tuple[jax.Array, tuple[Any, Metrics]]:
         variables = {"params": params, "batch_stats": batch_stats}
         logits, updated = model.apply(
             variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+        if own_share is not None:  # the rest is of the image that it is mixed with
+            targets = own_share * targets + (1 - own_share) * targets[::-1]
         losses = optax.softmax_cross_entropy(logits, targets)
         metrics = measure(measures, losses, logits, labels, jnp.ones_like(labels, bool))
         return jnp.mean(losses), (updated.get("batch_stats", {}), metrics)
@@ -88,9 +98,16 @@ def make_train_step(
             part_images = augment(part_images, part_key, crop_padding, flip)
             part_images = jax.lax.with_sharding_constraint(part_images, sharding.batch(mesh))
             part_images = normalise(part_images, mean, std)
-            dropout_key = jax.random.fold_in(part_key, 2)  # augment has 0 and 1, by split
+            dropout_key, mix_key, erase_key = (
+                jax.random.fold_in(part_key, i) for i in (2, 3, 4)
+            )  # augment has 0 and 1, by split
+            own_share = None
+            if erasing:
+                part_images = random_erasing(part_images, erase_key, erasing)
+            if mixup or cutmix:
+                part_images, own_share = mix(part_images, mix_key, mixup, cutmix)
             new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
-                params, batch_stats, part_images, part_labels, dropout_key
+                params, batch_stats, part_images, part_labels, own_share, dropout_key
             )
             grads = jax.tree.map(jnp.add, grads, in_parts(new_grads))
             return (batch_stats, grads, metrics + part_metrics), None

@@ -199,6 +199,14 @@ def _changes(saved: Kept, now: Kept) -> list[str]:
     return changed or [f"its {name} images are others" for name in others]
 
 
+def own_id(workdir: Path) -> str:
+    """The id that run.json has; "" if it is lost: it is the checkpoints' then."""
+    try:
+        return str(json.loads((workdir / RUN).read_text())["id"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return ""
+
+
 def _run_id(workdir: Path) -> str:
     """The id of the run in workdir.
 
@@ -207,10 +215,7 @@ def _run_id(workdir: Path) -> str:
     """
     with Checkpoints(workdir) as checkpoints:
         ids = {step: m.run["id"] for step, m in checkpoints.manifests().items()}
-    try:
-        own = str(json.loads((workdir / RUN).read_text())["id"])
-    except (OSError, KeyError, TypeError, ValueError):
-        own = ""  # lost; it is the checkpoints'
+    own = own_id(workdir)
     if len({own, *ids.values()} - {""}) <= 1:
         return own or next(iter(ids.values()), "")
     foreign = [str(step) for step, other in ids.items() if other != own]
@@ -245,11 +250,23 @@ def check_workdir(config: ConfigDict, workdir: Path, changeable: bool = False) -
 
 
 def _changed(saved: ConfigDict, config: ConfigDict, workdir: Path, changeable: bool) -> list[str]:
-    """What differs and decides the result; ConfigError if it may not."""
+    """What differs and decides the result; ConfigError if it may not.
+
+    More epochs may follow where those before are the same whatever their number: where the rate is
+    no cosine.
+    """
     changed = differences(saved, config)
-    other = differences(saved, config, (*RESUMABLE, *CHANGEABLE))
-    if changed and (other or not changeable):
+    longer = ("train.epochs",) if config.train.epochs > saved.train.epochs else ()
+    other = differences(saved, config, (*RESUMABLE, *CHANGEABLE, *longer))
+    same_before = longer and config.optim.schedule != "cosine"
+    free = same_before and not differences(saved, config, (*RESUMABLE, *longer))
+    if changed and (other or not (changeable or free)):
         flag = "" if other else ", or --resume_with to train on with the new ones"
+        if longer and not other:
+            flag += (
+                " (the rate then follows the cosine of the new length from where the run is, up "
+                "again from its end)"
+            )
         raise ConfigError(
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. Give another "
             f"--workdir, the old values{flag}."

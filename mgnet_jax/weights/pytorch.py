@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mgnet_jax.data.sources import IMAGENET_MOMENTS, SETS
-from mgnet_jax.models import ModelError
+from mgnet_jax.models import ModelError, state_dicts
 from mgnet_jax.models import pytorch as layouts
 from mgnet_jax.weights import folder
 from mgnet_jax.weights.facts import Facts, Weights, WeightsError
@@ -30,9 +30,9 @@ def read(path: Path) -> Weights:
       WeightsError: it cannot be read, or is that of no network that is known.
     """
     arrays = folder.read_arrays(path) if path.suffix == ".safetensors" else _load(path)
-    state = layouts.unwrapped(arrays)
+    state = state_dicts.unwrapped(arrays)
     try:
-        spec, stem, classes, channels = layouts.identify(state)
+        spec, stem, classes, channels = state_dicts.identify(state)
         variables = layouts.from_pytorch(state, spec, stem)
     except ModelError as error:
         raise WeightsError(f"{path}: {error}") from None

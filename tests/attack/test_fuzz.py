@@ -50,7 +50,7 @@ notations = st.one_of(st.text(max_size=30), st.lists(pieces, max_size=12).map(""
 def right_or_told(pairs: list[tuple[str, str]]) -> None:
     arguments = [f"--config.{name}={value}" for name, value in pairs]
     try:
-        config = parse_arguments(["main", *arguments]).config
+        config = parse_arguments(["main", *arguments])[0].config
         info = validate(config, 1)
     except (ConfigError, DataError, ModelError, *MISTAKES) as error:
         assert exit_code(error) == 2 or isinstance(error, flags.Error)

@@ -17,12 +17,25 @@ def test_the_defaults_are_valid_and_complete() -> None:
     validate(config)
     assert str(make_model(config, validate(config)).spec) == "MgNet[2,2,2,2]-[256]-B^l"
     text = configuration.to_text(config)
-    assert all(f"{name} = " in text and key.meaning in text for name, key in KEYS.items())
+    words = " ".join(text.replace("\n    # ", " ").split())
+    assert all(f"{name} = " in words and key.meaning in words for name, key in KEYS.items())
+    assert max(map(len, text.splitlines())) <= 79
+
+
+def test_what_is_no_default_is_all_that_a_run_begins_with() -> None:
+    config = default()
+    assert configuration.changed_text(config) == ""
+    config.seed, config.optim.momentum, config.data.std = 7, 0.5, (1.0,)
+    config.model.spec = "MgNet[" + ",".join("1" * 40) + "]-[8]-B^l"
+    lines = configuration.changed_text(config).splitlines()
+    assert lines[:2] == ["run         seed=7", "data        std=(1.0,)"]
+    assert lines[-1] == "optim       momentum=0.5"
+    assert config.model.spec in lines[2]  # a name is not broken
 
 
 def test_the_keys_stand_in_the_order_in_which_they_are_printed() -> None:
     lines = configuration.to_text(default()).splitlines()
-    assert [line.split(" = ")[0] for line in lines] == list(KEYS)
+    assert [x.split(" = ")[0] for x in lines if not x.startswith(" ")] == list(KEYS)
     sections = dict.fromkeys(name.partition(".")[0] for name in KEYS)
     assert (
         " ".join(sections) == "name seed data model init train optim eval checkpoint supervise log"

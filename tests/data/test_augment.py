@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnet_jax.data.augment import augment, normalise, random_crop, random_flip
+from mgnet_jax.data.augment import (
+    augment,
+    mix,
+    normalise,
+    random_crop,
+    random_erasing,
+    random_flip,
+)
 from mgnet_jax.data.order import Batches, epoch_order
 
 N, PADDING = 300, 2
@@ -98,3 +105,60 @@ def test_every_epoch_and_seed_has_an_order_of_its_own() -> None:
 @pytest.mark.parametrize("padding", [0, 1])
 def test_a_crop_keeps_the_shape(padding: int) -> None:
     chex.assert_shape(random_crop(IMAGES, jax.random.key(0), padding), IMAGES.shape)
+
+
+BATCH = np.random.default_rng(1).normal(size=(6, 9, 7, 2)).astype(np.float32)
+
+
+def mixed(seed: int, mixup: float, cutmix: float) -> tuple[np.ndarray, float]:
+    images, share = jax.jit(mix, static_argnums=(2, 3))(BATCH, jax.random.key(seed), mixup, cutmix)
+    return np.asarray(images), float(share)
+
+
+def test_mixup_adds_an_image_and_its_partner_with_the_weights_of_their_labels() -> None:
+    shares = []
+    for seed in range(20):
+        images, share = mixed(seed, 0.4, 0.0)
+        np.testing.assert_allclose(
+            images, share * BATCH + (1 - share) * BATCH[::-1], rtol=1e-5, atol=1e-6
+        )
+        shares.append(share)
+    assert 0 <= min(shares) < 0.1 and 0.9 < max(shares) <= 1  # Beta(0.4, 0.4) is at its ends
+
+
+def test_cutmix_puts_in_one_rectangle_whose_area_the_labels_count() -> None:
+    areas = []
+    for seed in range(30):
+        images, share = mixed(seed, 0.0, 1.0)
+        own = (images == BATCH).all((0, 3))
+        other = (images == BATCH[::-1]).all((0, 3))
+        assert (own ^ other).all()
+        rows, columns = other.any(1), other.any(0)
+        np.testing.assert_array_equal(other, rows[:, None] & columns)
+        for side in (rows, columns):  # without gaps
+            assert np.abs(np.diff(side.astype(int))).sum() <= 2
+        assert share == pytest.approx(own.mean(), abs=1e-6)
+        areas.append(1 - share)
+    assert min(areas) < 0.1 and max(areas) > 0.5
+
+
+def test_of_both_each_batch_takes_one() -> None:
+    cuts = 0
+    for seed in range(30):
+        images, share = mixed(seed, 1.0, 1.0)
+        added = share * BATCH + (1 - share) * BATCH[::-1]
+        if not np.allclose(images, added, atol=1e-5):
+            cuts += 1
+            assert ((images == BATCH) | (images == BATCH[::-1])).all()
+    assert 8 <= cuts <= 22
+
+
+def test_erasing_takes_a_rectangle_of_some_images() -> None:
+    images = np.ones((400, 20, 20, 1), np.float32)
+    erased = np.asarray(jax.jit(random_erasing)(images, jax.random.key(0), 0.25))[..., 0] == 0
+    touched = erased.any((1, 2))
+    assert 70 <= touched.sum() <= 130
+    shares = erased[touched].mean((1, 2))
+    assert shares.min() >= 0.015 and 0.25 < shares.max() <= 0.36
+    for one in erased[touched]:
+        np.testing.assert_array_equal(one, one.any(1)[:, None] & one.any(0))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from mgnet_jax.models import ModelError, create
+from mgnet_jax.models import ModelError, create, state_dicts
 from mgnet_jax.models import pytorch as layouts
 
 NETWORKS = [
@@ -36,9 +36,9 @@ def drawn(name: str, stem: str, channels: int) -> dict[str, np.ndarray]:
 def test_there_and_back(name: str, stem: str, channels: int) -> None:
     ours, spec = drawn(name, stem, channels), create(name, 7, stem).spec
     state = layouts.to_pytorch(ours, spec, stem)
-    assert layouts.identify(state) == (spec, stem, 7, channels)
+    assert state_dicts.identify(state) == (spec, stem, 7, channels)
     again = layouts.from_pytorch(
-        layouts.unwrapped({f"module.{k}": v for k, v in state.items()}), spec, stem
+        state_dicts.unwrapped({f"module.{k}": v for k, v in state.items()}), spec, stem
     )
     assert again.keys() == ours.keys()
     for path, x in ours.items():
@@ -70,7 +70,7 @@ def test_missing_and_further_arrays_are_named() -> None:
     with pytest.raises(ModelError, match=r"missing: fc\.bias; not of .*: other"):
         layouts.from_pytorch(state, spec, "cifar")
     with pytest.raises(ModelError, match="no network that is known here"):
-        layouts.identify({"x": np.zeros(3)})
+        state_dicts.identify({"x": np.zeros(3)})
 
 
 @pytest.mark.parametrize("name", ["ResNet18-A^l-B^l", "pre-act ResNet50", "DataFeature(Ks,K)"])

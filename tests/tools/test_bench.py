@@ -24,7 +24,6 @@ def consistent(found: dict[str, Any]) -> None:
         rates = found[f"{name}_images_per_second"]
         assert len(rates["repeats"]) == 3
         assert 0 < rates["least"] <= rates["median"] <= rates["most"]
-    assert found["both_images_per_second"]["least"] < 2 * found["step_images_per_second"]["most"]
     assert found["compile_seconds"]["warm"] < found["compile_seconds"]["cold"]
     speed = found["step_images_per_second"]["median"] * found["flops_per_image"]
     assert found["step_flops_per_second"] == pytest.approx(speed)

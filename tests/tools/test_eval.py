@@ -26,7 +26,7 @@ def test_eval_takes_the_runs_own_configuration(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(trained, "--mode=eval", "--config.eval.batch_size=100") == 0
-    assert "train.epochs = 12" in capsys.readouterr().out
+    assert "train       epochs=12  " in capsys.readouterr().out
     assert command(trained, "--mode=eval", "--config=digits") == 2
     assert "config.train.epochs was 12 and is now 30" in capsys.readouterr().err
 

@@ -56,7 +56,7 @@ def test_a_small_network_is_the_same_network_with_fewer_channels() -> None:
 def test_killed_in_the_middle_it_goes_on_to_the_same_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("--mode=reproduce", "--table=1", "--scale=small", "--rows=4;13", "--seeds=2")
+    arguments = ("--mode=reproduce", "--table=1", "--scale=small", "--rows=4", "--seeds=2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert command(whole, *arguments, *DIGITS) == 0
     save, saved = Checkpoints.save, []
@@ -64,7 +64,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_report(
     def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
         save(checkpoints, state, facts)
         saved.append(facts.step)
-        if len(saved) == 3:
+        if len(saved) == 3:  # of two a run
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
@@ -72,7 +72,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_report(
         command(broken, *arguments, *DIGITS)
     for lock in broken.rglob(".lock"):
         lock.unlink()
-    assert [row["seeds"] for row in read(broken)] == ["1", "0"]
+    assert [row["seeds"] for row in read(broken)] == ["1"]
     assert command(broken, *arguments, *DIGITS) == 0
     assert len(saved) == 3
     capsys.readouterr()
@@ -80,8 +80,8 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_report(
     for a, b in zip(found, expected, strict=True):
         assert a | {"minutes": ""} == b | {"minutes": ""}
     runs = [path for path in whole.iterdir() if path.is_dir()]
-    assert len(runs) == 4
-    last = [r["test_accuracy"] for p in sorted(runs)[:2] for r in records(p) if r["kind"] == "eval"]
+    assert len(runs) == 2
+    last = [r["test_accuracy"] for p in sorted(runs) for r in records(p) if r["kind"] == "eval"]
     assert expected[0]["last epoch %"].startswith(f"{50 * (last[1] + last[3]):.2f} ± ")
     text = (whole / "report.md").read_text()
     assert "A scaled-down study, not the paper's recipe" in text and "94.21" in text

@@ -109,7 +109,7 @@ def test_a_smaller_batch_ends_every_epoch(
     run = (*SMALL, *LEFT_OVER, "--config.checkpoint.every_steps=5", "--config.eval.every_epochs=1")
     assert command(whole, *run) == 0
     out = capsys.readouterr().out
-    assert "6 steps an epoch, the last of 120 images compiled apart; compiled in" in out
+    assert "6 steps an epoch, the last of 120 images compiled apart\ncompiled in" in out
     train = [r for r in records(whole) if r["kind"] == "train"]
     assert [r["step"] for r in train] == [4, 6, 8, 12]
     assert [r["epoch"] for r in train] == [step / 6 for step in (4, 6, 8, 12)]

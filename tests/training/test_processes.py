@@ -103,7 +103,7 @@ from mgnet_jax.training.job import Job
 
 out, where, *flags = sys.argv[1:]
 processes.begin(where, 60)
-config = make_command(parse_arguments(["", *flags]), True, 0.0).config
+config = make_command(*parse_arguments(["", *flags]), True, 0.0).config
 validate(config, jax.device_count())
 job = Job(config, load(config.data))
 seen = []

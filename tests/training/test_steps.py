@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from mgnet_jax.data.augment import normalise
+from mgnet_jax.data.augment import mix, normalise
 from mgnet_jax.data.info import ImageSet
 from mgnet_jax.data.order import Batches
 from mgnet_jax.models import create
@@ -130,6 +130,24 @@ def test_label_smoothing_spreads_the_target() -> None:
     right = log_p[np.arange(8), labels[0]]
     expected = -jnp.mean(0.7 * right + 0.3 * jnp.mean(log_p, -1))
     assert metrics.summary()["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_mixed_images_are_trained_on_with_the_labels_of_both() -> None:
+    state = new_state()
+    images, labels, key = one_part([range(8)])
+    options = {"mixup": 9.0, "label_smoothing": 0.1}
+    _, metrics = jax.jit(train_step(**options)[0])(state, images, labels, key)
+    part_key = jax.random.split(key, 1)[0]
+    both, share = mix(normalise(images[0], **SCALE), jax.random.fold_in(part_key, 3), 9.0, 0.0)
+    logits, _ = MODEL.apply(state.variables, both, train=True, mutable=["batch_stats"])
+    log_p = jax.nn.log_softmax(logits)
+
+    def loss(labels: Any) -> jax.Array:
+        return -jnp.mean(0.9 * log_p[np.arange(8), labels] + 0.1 * jnp.mean(log_p, -1))
+
+    expected = share * loss(labels[0]) + (1 - share) * loss(labels[0][::-1])
+    assert metrics.summary()["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert 0.2 < share < 0.8
 
 
 def test_ema_averages_weights_and_statistics_and_is_what_is_scored() -> None:

@@ -2,7 +2,15 @@
 
 from ml_collections import ConfigDict
 
-from mgnet_jax.config.key import ConfigError, Key, at_least, choice, per_channel
+from mgnet_jax.config.key import (
+    INFINITY,
+    ConfigError,
+    Key,
+    at_least,
+    choice,
+    per_channel,
+    within,
+)
 from mgnet_jax.data import published, sets, sources
 from mgnet_jax.data.info import Info
 
@@ -49,6 +57,13 @@ KEYS = {
         0, 4, "zero pixels around an image before a random crop; 0: none"
     ),
     "data.flip": Key(True, "random horizontal flips"),
+    "data.mixup": within(
+        0, INFINITY, 0.0, "alpha of mixup: images of a batch added in pairs; 0: none"
+    ),
+    "data.cutmix": within(
+        0, INFINITY, 0.0, "alpha of cutmix: a rectangle from another image of the batch; 0: none"
+    ),
+    "data.erasing": within(0, 1, 0.0, "probability that a rectangle of an image is erased"),
     "data.mean": per_channel(
         "subtracted from the pixels / 255, a number a channel; (): the data set's own"
     ),

@@ -29,10 +29,18 @@ KEYS = {
     "log.every_steps": at_least(1, 50, "steps of one record of the metrics"),
     "log.measures": Key("", "what is measured besides, as in 'top5,grad_norm'"),
     "log.tensorboard": Key(False, "also write TensorBoard events; needs tensorboardX"),
+    "log.tracker": choice(
+        "", ("", "wandb", "trackio"), "also show the run there; needs that package"
+    ),
+    "log.project": Key("mgnet_jax", "of the tracker, that the run belongs to"),
 }
 
 
 def check(config: ConfigDict, info: Info, devices: int) -> None:
-    """Raises ConfigError if TensorBoard is asked for and not installed."""
+    """Raises ConfigError if TensorBoard or a tracker is asked for and not installed."""
+    if config.log.tracker and find_spec(config.log.tracker) is None:
+        raise ConfigError(
+            f"config.log.tracker={config.log.tracker!r} needs: pip install {config.log.tracker}"
+        )
     if config.log.tensorboard and find_spec("tensorboardX") is None:
         raise ConfigError("config.log.tensorboard=True needs: pip install tensorboardX")
