@@ -73,7 +73,7 @@ def cells(entry: Entry) -> dict[str, Any]:
         "minutes": f"{statistics.fmean(entry.seconds) / 60:.1f}" if entry.seconds else "-",
         "PFLOP": f"{entry.petaflop:.3g}" if entry.petaflop else "-",
         "known of the printed row": row.known,
-        "note": entry.problem,
+        "note": entry.problem or ("" if entry.last else "not run yet"),
     }
 
 
