@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mgnet_jax.training.files import put_aside, replace_file
-from mgnet_jax.training.tracking import Tracker
 
 COLUMNS = (  # of metrics.csv, before further ones; metrics.jsonl has the first three in each line
     *("kind", "step", "epoch"),
@@ -125,7 +124,7 @@ class MetricsWriter(contextlib.ExitStack):
         further: Iterable[str] = (),
         start_step: int = 0,
         tensorboard: bool = False,
-        tracker: Tracker | None = None,
+        tracker: Any = None,
     ) -> None:
         """Open the files and leave in them what the run is not going to write again.
 
@@ -136,7 +135,7 @@ class MetricsWriter(contextlib.ExitStack):
           further: names of columns besides `COLUMNS`.
           start_step: what TensorBoard has after this step is to be forgotten.
           tensorboard: whether to write its scalars too.
-          tracker: what else takes the records; closed with this.
+          tracker: what else takes the records, a `tracking.Tracker`; closed with this.
 
         Raises:
           LogError: TensorBoard is asked for but not installed.
