@@ -14,6 +14,7 @@ from mgnet_jax.config.table import KEYS, check_name, default, flatten
 from mgnet_jax.config.text import (
     CHANGEABLE,
     RESUMABLE,
+    changed,
     changed_text,
     differences,
     from_json,
@@ -29,6 +30,7 @@ __all__ = [
     "RESUMABLE",
     "ConfigError",
     "Key",
+    "changed",
     "changed_text",
     "check_last_batch",
     "check_name",

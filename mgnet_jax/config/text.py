@@ -3,6 +3,7 @@
 import json
 import shlex
 import textwrap
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -41,14 +42,18 @@ def to_text(config: ConfigDict) -> str:
     return "\n".join(lines)
 
 
+def changed(config: ConfigDict) -> dict[str, Any]:
+    """The keys of a configuration that have not their default, {"section.key": value}."""
+    flat = flatten(config)
+    return {name: flat[name] for name, key in KEYS.items() if flat[name] != key.default}
+
+
 def changed_text(config: ConfigDict) -> str:
     """What of a configuration is not the default, a few keys a line, by section."""
-    flat, usual = flatten(config), flatten(default())
     sections: dict[str, list[str]] = {}
-    for name in KEYS:
-        if flat[name] != usual[name]:
-            section, _, key = name.rpartition(".")
-            sections.setdefault(section, []).append(f"{key}={flat[name]!r}")
+    for name, value in changed(config).items():
+        section, _, key = name.rpartition(".")
+        sections.setdefault(section, []).append(f"{key}={value!r}")
     lines = []
     for section, words in sections.items():
         text, indent = "  ".join(words), " " * 12

@@ -53,6 +53,11 @@ class DataSet:
     class_names: tuple[str, ...]
     unlike: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each class; its number where it has none."""
+        return self.class_names or tuple(map(str, range(self.info.num_classes)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

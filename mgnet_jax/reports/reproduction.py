@@ -10,7 +10,7 @@ from typing import Any
 
 from mgnet_jax.config.paper import Row
 from mgnet_jax.reports import html
-from mgnet_jax.training.files import replace_file
+from mgnet_jax.training import files
 from mgnet_jax.training.metrics import read_metrics
 
 FILES = "report.md", "report.html", "report.csv"
@@ -98,7 +98,7 @@ def write(entries: Sequence[Entry], folder: Path, title: str, words: Sequence[st
     writer.writeheader()
     writer.writerows(rows)
     for name, content in zip(FILES, (text, page, table.getvalue()), strict=True):
-        replace_file(folder / name, content.encode())
+        files.write(folder / name, content)
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mgnet_jax.config import default, flatten, repeating
+from mgnet_jax.config import KEYS, changed, flatten, repeating
 from mgnet_jax.data.cut import Photograph
 from mgnet_jax.data.info import ImageSet
 from mgnet_jax.models import count
@@ -24,7 +24,7 @@ SHOWN = 12  # examples of a kind
 LARGEST = 30  # classes of a confusion matrix that can be read
 
 
-def write(
+def page(
     workdir: Path, config: ConfigDict, job: Job, saved: Manifest, seen: Outcomes | None, why: str
 ) -> str:
     """The page.
@@ -53,9 +53,7 @@ def write(
         html.plot(curves, "loss and accuracy by epoch"),
     ]
     parts += _examples(job, seen) if seen else [html.paragraph(f"No examples: {why}")]
-    changed = flatten(config)
-    usual = flatten(default())
-    rows = [{"key": k, "value": repr(v)} for k, v in changed.items() if v != usual[k]]
+    rows = [{"key": name, "value": repr(value)} for name, value in changed(config).items()]
     parts += [
         html.heading("Configuration, where it is not the default"),
         html.table(rows),
@@ -74,11 +72,10 @@ def write(
 
 def _examples(job: Job, seen: Outcomes) -> list[str]:
     """The confusion, and the images that the network is most sure of."""
-    classes = job.data.info.num_classes
-    names = job.data.class_names or tuple(map(str, range(classes)))
-    counts = seen.confusion(classes)
+    names = job.data.names
+    counts = seen.confusion(len(names))
     parts = [html.heading(f"Confusion, {len(seen.labels):,} test images")]
-    if classes <= LARGEST:
+    if len(names) <= LARGEST:
         parts.append(html.confusion(counts, names))
     else:
         wrong = counts - np.diag(np.diag(counts))
@@ -144,6 +141,5 @@ def scores(runs: dict[str, tuple[ConfigDict, list[dict[str, Any]]]]) -> list[dic
 def settings(runs: dict[str, tuple[ConfigDict, list[dict[str, Any]]]]) -> list[dict[str, object]]:
     """A row a key in which they differ."""
     flat = {name: flatten(config) for name, (config, _) in runs.items()}
-    keys = flatten(default())
-    differing = [k for k in keys if len({json.dumps(f.get(k)) for f in flat.values()}) > 1]
+    differing = [k for k in KEYS if len({json.dumps(f.get(k)) for f in flat.values()}) > 1]
     return [{"key": k, **{name: repr(f.get(k)) for name, f in flat.items()}} for k in differing]

@@ -31,7 +31,7 @@ def run(command: Command) -> None:
     from mgnet_jax.data.sets import load
     from mgnet_jax.tools.train import check_numerics, make_data
     from mgnet_jax.training import bench
-    from mgnet_jax.training.files import replace_file, writing
+    from mgnet_jax.training.files import write
     from mgnet_jax.training.plan import require_memory
     from mgnet_jax.training.progress import say, table
 
@@ -51,9 +51,7 @@ def run(command: Command) -> None:
     found = bench.measure(config, data, begun.costs, seconds, repeats)
     say(f"{table(rows(found))}\n\n{notes(found)}")
     content = json.dumps(facts(command, begun, found), indent=2) + "\n"
-    with writing(command.workdir):
-        command.workdir.mkdir(parents=True, exist_ok=True)
-        replace_file(command.workdir / FILE, content.encode())
+    write(command.workdir / FILE, content)
     say(f"\nwritten to {command.workdir / FILE}")
 
 

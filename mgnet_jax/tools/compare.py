@@ -19,7 +19,7 @@ def run(command: Command) -> None:
     from mgnet_jax.config import ConfigError
     from mgnet_jax.reports.run import compare, scores, settings
     from mgnet_jax.training.curves import plot_overlaid
-    from mgnet_jax.training.files import replace_file, writing
+    from mgnet_jax.training.files import write, writing
     from mgnet_jax.training.metrics import read_metrics
     from mgnet_jax.training.progress import say, table
     from mgnet_jax.training.workdir import saved_config
@@ -38,9 +38,9 @@ def run(command: Command) -> None:
     if not command.flags["out"]:
         return
     out = Path(command.flags["out"])
+    picture = out.with_suffix(".png")
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        picture = out.with_suffix(".png")
         plot_overlaid({name: history for name, (_, history) in runs.items()}, picture)
-        replace_file(out, compare(runs, picture).encode())
+    write(out, compare(runs, picture))
     say(f"\n{out}, {picture}")

@@ -29,7 +29,7 @@ def run(command: Command) -> None:
       WeightsError: there are no weights in the workdir.
     """
     from mgnet_jax.trained.network import load
-    from mgnet_jax.training.files import replace_file, writing
+    from mgnet_jax.training.files import write
     from mgnet_jax.training.progress import say, table
 
     flags, workdir = command.flags, command.workdir
@@ -51,9 +51,7 @@ def run(command: Command) -> None:
         elif len(rows) < SHOWN:
             rows.append(as_row(record))
     if not screen:
-        with writing(out.parent):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(out, ("\n".join(lines) + "\n").encode())
+        write(out, "\n".join(lines) + "\n")
         say(f"{network.spec}, {network.facts.source}\n")
         say(table(rows))
         if len(lines) - len(skipped) > SHOWN:

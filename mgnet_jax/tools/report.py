@@ -22,10 +22,10 @@ def run(command: Command) -> None:
     from mgnet_jax.data.info import DataError
     from mgnet_jax.data.sets import load_test
     from mgnet_jax.data.sources import DataSet
-    from mgnet_jax.reports.run import write
+    from mgnet_jax.reports.run import page
     from mgnet_jax.tools.eval import choose_config
-    from mgnet_jax.training.checkpoint import Checkpoints
-    from mgnet_jax.training.files import replace_file, writing
+    from mgnet_jax.training import files
+    from mgnet_jax.training.initial import restored
     from mgnet_jax.training.job import Job
     from mgnet_jax.training.outcomes import look
     from mgnet_jax.training.progress import say
@@ -41,12 +41,8 @@ def run(command: Command) -> None:
     except DataError as error:
         data, why = DataSet(info, None, None, names), str(error)
     job = Job(config, data)
-    with Checkpoints(workdir) as checkpoints:
-        saved = checkpoints.find(command.flags["checkpoint"])
-        state = checkpoints.restore(saved, job.abstract_state)
+    saved, state = restored(job, workdir, command.flags["checkpoint"])
     seen = None if why else look(job, state.variables)
     out = Path(command.flags["out"] or workdir / "report.html")
-    with writing(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(out, write(workdir, config, job, saved, seen, why).encode())
+    files.write(out, page(workdir, config, job, saved, seen, why))
     say(f"{out}{f', without examples: {why}' if why else ''}")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgnet_jax.tools.tool import Command, Flag
+from mgnet_jax.tools import train
+from mgnet_jax.tools.tool import Command, Flag, check
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -35,7 +36,6 @@ def run(command: Command) -> None:
     """
     from mgnet_jax.config import ConfigError, paper
     from mgnet_jax.reports import reproduction
-    from mgnet_jax.training.files import writing
     from mgnet_jax.training.progress import say
 
     flags = command.flags
@@ -62,55 +62,46 @@ def run(command: Command) -> None:
             say(f"\n=== row {number} of {len(rows)}, seed {seed}: {row.name} on {row.data}")
             config = paper.configuration(row, scale, seed, dict(command.overrides))
             workdir = folder / config.name
-            entry.problem = train_one(config, workdir, command.started)
+            entry.problem = try_one(config, workdir, command.started)
             if not entry.problem:
                 entry.add(workdir)
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                reproduction.write(entries, folder, title, words)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        reproduction.write(entries, folder, title, words)
+            reproduction.write(entries, folder, title, words)
+    reproduction.write(entries, folder, title, words)  # of rows that cannot be run, too
     say(f"\n{', '.join(reproduction.FILES)} are in {folder}")
     show_results(entries)
 
 
 def describe(row: "Row", scale: str, overrides: dict[str, Any]) -> "Entry":
     """A row with its network and its work, or with what is in the way of running it."""
-    from mgnet_jax.config import ConfigError, make_model, paper, trained_on, validate
+    from mgnet_jax.config import ConfigError, paper, trained_on
     from mgnet_jax.data.info import DataError
-    from mgnet_jax.models import count
     from mgnet_jax.reports.reproduction import Entry
 
     entry = Entry(row)
     try:
         config = paper.configuration(row, scale, 0, overrides)
-        info = validate(config)
+        info, model, costs = check(config)
     except (ConfigError, DataError) as error:
         entry.problem = f"not run: {error}"
         return entry
-    model = make_model(config, info)
-    costs = count(model, info.image_shape)
     images = config.train.epochs * trained_on(config.data, info)
     entry.network, entry.parameters = str(model.spec), costs.parameters
     entry.petaflop = 6 * costs.macs * images / 1e15
     return entry
 
 
-def train_one(config: "ConfigDict", workdir: Path, started: float) -> str:
+def try_one(config: "ConfigDict", workdir: Path, started: float) -> str:
     """Trains a run, or goes on with it; returns why not if its data is absent or it diverges."""
     import jax
 
-    from mgnet_jax.config import validate
     from mgnet_jax.data.info import DataError
-    from mgnet_jax.training.loop import train
     from mgnet_jax.training.progress import say
     from mgnet_jax.training.report import TrainError
 
     jax.clear_caches()  # the programs of the run before
     try:
-        validate(config, jax.device_count())
-        train(config, workdir, started)
+        train.check_numerics(config)
+        train.train_one(config, workdir, started, says=False)
     except DataError as error:
         say(f"not run: {error}")
         return f"not run: {error}"

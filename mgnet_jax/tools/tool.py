@@ -72,6 +72,7 @@ class Tool(Protocol):
       NAME: of its --mode, that of the file.
       HELP: what it does, in one line.
       FLAGS: its own flags.
+      ARGUMENTS: what words that are no flags stand for; a tool without it takes none.
     """
 
     NAME: str

@@ -1,6 +1,7 @@
 """Trains a run, or goes on with it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -16,20 +17,38 @@ FLAGS: tuple[Flag, ...] = (
 
 def run(command: Command) -> None:
     """Trains the run in the workdir to its last epoch, see `training.loop.train`."""
+    join(command, NAME)
+    check_numerics(command.config)
+    make_data(command.config)
+    train_one(command.config, command.workdir, command.started, command.flags["resume_with"])
+
+
+def train_one(
+    config: ConfigDict,
+    workdir: Path,
+    started: float,
+    resume_with: bool = False,
+    says: bool = True,
+) -> None:
+    """Finds out that a run can be trained here, and trains it, see `training.loop.train`.
+
+    Args:
+      config: not validated yet.
+      workdir: folder of the run.
+      started: time.monotonic() at the start of the command.
+      resume_with: whether a run there may go on with other values of `config.CHANGEABLE`.
+      says: whether it says what the run is.
+    """
     import jax
 
     from mgnet_jax.training.initial import take_scale
     from mgnet_jax.training.loop import train
     from mgnet_jax.training.plan import require_memory
 
-    join(command, NAME)
-    check_numerics(command.config)
-    make_data(command.config)
-    config = take_scale(command.config, command.workdir)
     begun = check(config, jax.device_count())
+    config = take_scale(config, workdir)
     require_memory(config, begun.info, begun.model, begun.costs)
-    about = begun.text(config)
-    train(config, command.workdir, command.started, command.flags["resume_with"], about)
+    train(config, workdir, started, resume_with, begun.text(config) if says else "")
 
 
 def check_numerics(config: ConfigDict) -> None:

@@ -82,7 +82,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _classes(facts: Facts) -> str:
     names = ", ".join(facts.class_names[:20])
-    more = f", ... (all in {'model.json'})" if len(facts.class_names) > 20 else ""
+    more = ", ... (all in model.json)" if len(facts.class_names) > 20 else ""
     return f"{facts.num_classes}{': ' if names else ''}{names}{more}"
 
 

@@ -107,9 +107,13 @@ class Trained:
 
     def logits_of(self, variables: Any, images: jax.Array) -> jax.Array:
         """Logits (N, classes) of uint8 pixels or of floats from 0 to 1; pure, to be traced."""
-        pixels = images if images.dtype == jnp.uint8 else images * 255
-        x = normalise(pixels, self.facts.mean, self.facts.std)
+        x = self._normalised(images)
         return self.model.apply(variables, x, train=False)  # type: ignore[return-value]
+
+    def _normalised(self, images: jax.Array) -> jax.Array:
+        """What the network takes, of uint8 pixels or of floats from 0 to 1."""
+        pixels = images if images.dtype == jnp.uint8 else images * 255
+        return normalise(pixels, self.facts.mean, self.facts.std)
 
     @cached_property
     def _probabilities(self) -> Any:
@@ -140,10 +144,7 @@ class Trained:
         """What the network computes on its way, see `models.features`, as NumPy arrays."""
         x = self._as_batch(images)
         with self.precision():
-            pixels = jnp.asarray(x) if x.dtype == np.uint8 else jnp.asarray(x) * 255
-            found = features(
-                self.model, self.variables, normalise(pixels, self.facts.mean, self.facts.std)
-            )
+            found = features(self.model, self.variables, self._normalised(jnp.asarray(x)))
             return jax.tree.map(np.asarray, found)
 
     def _in_batches(self, compute: Any, images: Any, batch_size: int) -> np.ndarray:

@@ -10,8 +10,7 @@ from mgnet_jax.data.fingerprint import fingerprint
 from mgnet_jax.data.info import DataError, Info
 from mgnet_jax.data.sets import load, load_test
 from mgnet_jax.training import processes
-from mgnet_jax.training.checkpoint import Checkpoints
-from mgnet_jax.training.initial import put_in
+from mgnet_jax.training.initial import put_in, restored
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.outcomes import MOST, confusion_table, look
 from mgnet_jax.training.progress import say, table, warn
@@ -66,9 +65,7 @@ def evaluate(
         except DataError as error:
             say(f"the images held out are not scored: {error}\n")
     job = Job(config, data)
-    with Checkpoints(workdir) as checkpoints:
-        saved = checkpoints.find(which)
-        state = checkpoints.restore(saved, job.abstract_state)
+    saved, state = restored(job, workdir, which)
     return _score(
         job,
         state,
@@ -103,15 +100,15 @@ def _score(job: Job, state: TrainState, title: str) -> dict[str, float]:
     scores = job.score(state) or {}
     say(f"{title}, {job.model.spec} on {len(job.data.test):,} test images\n")
     say(table([as_row(scores)]))
-    if job.data.info.num_classes <= MOST and not processes.several():
-        say(f"\n{job_confusion(job, state)}")
+    say_confusion(job, state)
     if not all(map(math.isfinite, scores.values())):
         raise TrainError(f"a score of {title} is not finite: it cannot be used")
     return scores
 
 
-def job_confusion(job: Job, state: TrainState) -> str:
-    """Which classes the test images are taken for, by class name, for the screen."""
-    classes = job.data.info.num_classes
-    names = job.data.class_names or tuple(map(str, range(classes)))
-    return confusion_table(look(job, state.variables).confusion(classes), names)
+def say_confusion(job: Job, state: TrainState) -> None:
+    """Says which classes the test images are taken for; of one process and of few classes."""
+    names = job.data.names
+    if len(names) <= MOST and not processes.several():
+        counts = look(job, state.variables).confusion(len(names))
+        say(f"\n{confusion_table(counts, names)}")

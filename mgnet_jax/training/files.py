@@ -53,6 +53,13 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
+def write(path: Path, text: str) -> None:
+    """Writes a file whole, in a folder that is made if missing; WriteError if it cannot."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text.encode())
+
+
 def sync(path: Path) -> None:
     """Lets the content of a file, or the names in a folder, outlast a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)

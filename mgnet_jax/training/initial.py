@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from mgnet_jax.config import flatten
 from mgnet_jax.data import sets
-from mgnet_jax.data.info import Info
 from mgnet_jax.data.sources import DataSet
 from mgnet_jax.training import checkpoint, processes, sharding
 from mgnet_jax.training.checkpoint import Checkpoints
@@ -63,36 +62,44 @@ def read_weights(source: str, which: str = "last") -> Weights:
 def read_facts(source: str, which: str = "last") -> Facts:
     """The facts of such weights; see `read_weights` for errors."""
     path = Path(source).expanduser()
-    return (
-        folder.read_facts(path)[0] if folder.is_folder(path) else read_weights(source, which).facts
-    )
+    if folder.is_folder(path):
+        return folder.read_facts(path)[0]
+    if checkpoint.exist(path):
+        job = _job_of(path)
+        with Checkpoints(path) as checkpoints:
+            return _facts(path, checkpoints.find(which), job)
+    return read_weights(source, which).facts
+
+
+def restored(job: Job, workdir: Path, which: str) -> tuple[Manifest, TrainState]:
+    """A checkpoint of a run and its state; see `Checkpoints.find` and `restore` for errors."""
+    with Checkpoints(workdir) as checkpoints:
+        saved = checkpoints.find(which)
+        return saved, checkpoints.restore(saved, job.abstract_state)
 
 
 def _of_run(workdir: Path, which: str) -> Weights:
     """Those of a run's checkpoint; averaged over its steps if the run has such."""
+    job = _job_of(workdir)
+    saved, state = restored(job, workdir, which)
+    variables = flatten_dict(jax.device_get(state.variables), sep="/")
+    arrays = {name: np.asarray(x) for name, x in variables.items()}
+    return Weights(_facts(workdir, saved, job), arrays)
+
+
+def _job_of(workdir: Path) -> Job:
+    """What a run is, without its images."""
     config = saved_config(workdir)
     assert config is not None
     kept = saved_data(workdir)
     info, names = (kept.info, kept.class_names) if kept else (sets.describe(config.data), ())
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
-    job = Job(config, DataSet(info, None, None, names))
-    with Checkpoints(workdir) as checkpoints:
-        saved = checkpoints.find(which)
-        state = checkpoints.restore(saved, job.abstract_state)
-    variables = flatten_dict(jax.device_get(state.variables), sep="/")
-    facts = _facts(workdir, config, info, names, saved, job)
-    return Weights(facts, {name: np.asarray(x) for name, x in variables.items()})
+    return Job(config, DataSet(info, None, None, names))
 
 
-def _facts(
-    workdir: Path,
-    config: ConfigDict,
-    info: Info,
-    names: tuple[str, ...],
-    saved: Manifest,
-    job: Job,
-) -> Facts:
+def _facts(workdir: Path, saved: Manifest, job: Job) -> Facts:
     """What is known of a checkpoint."""
+    config, info = job.config, job.data.info
     records = map(json.loads, saved.history.splitlines())
     evals = [r for r in records if r["kind"] == "eval" and r["step"] == saved.step]
     known = ("kind", "step", "epoch", "seconds")
@@ -111,7 +118,7 @@ def _facts(
         mean=job.scale["mean"],
         std=job.scale["std"],
         dtype=config.model.dtype,
-        class_names=names,
+        class_names=job.data.class_names,
         shorter_side=job.cut.shorter_side if sets.are_photographs(config.data) else 0,
         data=config.data.name,
         train_size=info.train_size,

@@ -12,13 +12,12 @@ from mgnet_jax.data.sets import load
 from mgnet_jax.training import processes, steps, watch
 from mgnet_jax.training.agreement import UNREADABLE, Agreement
 from mgnet_jax.training.checkpoint import Checkpoints
-from mgnet_jax.training.evaluate import job_confusion
+from mgnet_jax.training.evaluate import say_confusion
 from mgnet_jax.training.files import writing
 from mgnet_jax.training.initial import first_state
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.lock import locked
 from mgnet_jax.training.manifest import Manifest
-from mgnet_jax.training.outcomes import MOST
 from mgnet_jax.training.progress import say, warn
 from mgnet_jax.training.records import conclude, mend, open_metrics
 from mgnet_jax.training.report import DivergedError, Report
@@ -104,9 +103,8 @@ def train(
             agreement = Agreement(job.mesh, lambda: stop.received or 0)
             loop = _Loop(job, saved, saver, report, agreement, stop)
             loop.run()
-            few = job.data.info.num_classes <= MOST and not processes.several()
-            if few and job.train_feed.streamed:
-                say(f"\n{job_confusion(job, loop.state)}")
+            if job.train_feed.streamed:
+                say_confusion(job, loop.state)
     if processes.is_first():
         with writing(workdir):
             conclude(job, workdir, finished)

@@ -84,7 +84,6 @@ def test_the_surest_are_in_order() -> None:
         labels=np.array([0, 1, 1, 0]),
         taken_for=np.array([0, 0, 1, 1]),
         probability=np.array([0.6, 0.9, 0.8, 0.95]),
-        of_label=np.array([0.6, 0.1, 0.8, 0.05]),
     )
     assert seen.confusion(2).tolist() == [[1, 1], [1, 1]]
     assert seen.most_sure(False, 5).tolist() == [3, 1]
