@@ -18,6 +18,7 @@ import numpy as np
 
 from mgnet_jax import create
 from mgnet_jax.config import default
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.data.info import ImageSet
 from mgnet_jax.data.order import Batches
 from mgnet_jax.models import parse
@@ -60,8 +61,7 @@ def ours(
         mesh,
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
-        crop_padding=4,
-        flip=True,
+        augmentation=Augmentation(crop_padding=4, flip=True),
         label_smoothing=0.0,
         ema_decay=0.0,
     )

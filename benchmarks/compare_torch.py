@@ -147,8 +147,6 @@ def compare(name: str, form: str, count: int) -> float:
             sharding.make_mesh(jax.devices()[:1]),
             mean=MEAN,
             std=STD,
-            crop_padding=0,
-            flip=False,
             label_smoothing=0.0,
             ema_decay=0.0,
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from mgnet_jax import create
 from mgnet_jax.config import default
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.training import sharding, steps
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
@@ -31,8 +32,7 @@ def main() -> None:
             sharding.make_mesh(jax.devices()[:1]),
             mean=(0.5,) * 3,
             std=(0.25,) * 3,
-            crop_padding=4,
-            flip=True,
+            augmentation=Augmentation(crop_padding=4, flip=True),
             label_smoothing=0.0,
             ema_decay=0.0,
         )

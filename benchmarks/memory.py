@@ -19,6 +19,7 @@ import numpy as np
 
 from mgnet_jax import count, create
 from mgnet_jax.config import default
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.data.info import ImageSet, Info
 from mgnet_jax.data.order import Batches
 from mgnet_jax.training import sharding, steps
@@ -90,8 +91,7 @@ def measure(
         mesh,
         mean=(0.5,) * image[2],
         std=(0.25,) * image[2],
-        crop_padding=0,
-        flip=True,
+        augmentation=Augmentation(crop_padding=0, flip=True),
         label_smoothing=0.0,
         ema_decay=ema_decay,
     )

@@ -22,6 +22,7 @@ import numpy as np
 
 from mgnet_jax import create
 from mgnet_jax.config import default
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.data.info import ImageSet
 from mgnet_jax.data.order import Batches
 from mgnet_jax.training import sharding, steps
@@ -48,8 +49,7 @@ def measure(
         mesh,
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
-        crop_padding=2,
-        flip=True,
+        augmentation=Augmentation(crop_padding=2, flip=True),
         label_smoothing=0.0,
         ema_decay=0.0,
     )

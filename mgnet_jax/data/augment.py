@@ -4,8 +4,67 @@ Images are uint8 (N, H, W, C) until `normalise`, so that the zeros of the paddin
 they are in the published PyTorch script.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
 import jax
 import jax.numpy as jnp
+
+from mgnet_jax.data.rand_augment import rand_augment
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is done to images when they are trained on; 0 and False leave a part out.
+
+    Attributes:
+      crop_padding, flip: the paper's augmentation (He et al. 2016): crop, then flip.
+      randaugment, randaugment_magnitude: see `rand_augment`.
+      erasing: see `random_erasing`.
+      mixup, cutmix: see `mix`.
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    randaugment: int = 0
+    randaugment_magnitude: int = 9
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> Self:
+        """What `config.data` asks for."""
+        return cls(**{field.name: keys[field.name] for field in dataclasses.fields(cls)})
+
+    def of_pixels(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        """Of images as they are, uint8 (N, H, W, C): what moves and colours them."""
+        crop_key, flip_key = jax.random.split(key)
+        if self.crop_padding:
+            images = random_crop(images, crop_key, self.crop_padding)
+        if self.flip:
+            images = random_flip(images, flip_key)
+        if self.randaugment:
+            of_it = jax.random.fold_in(key, 5)
+            images = rand_augment(images, of_it, self.randaugment, self.randaugment_magnitude)
+        return images
+
+    def of_normalised(
+        self, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Of normalised images, float (N, H, W, C): what takes from them, and adds them.
+
+        Returns:
+          The images, and the share that each has kept of itself; None: all.
+        """
+        # of_pixels has 0 and 1, by split; 2 is dropout's, see `training.steps`
+        mix_key, erase_key = (jax.random.fold_in(key, i) for i in (3, 4))
+        if self.erasing:
+            images = random_erasing(images, erase_key, self.erasing)
+        if self.mixup or self.cutmix:
+            return mix(images, mix_key, self.mixup, self.cutmix)
+        return images, None
 
 
 def random_crop(images: jax.Array, key: jax.Array, padding: int) -> jax.Array:
@@ -25,16 +84,6 @@ def random_flip(images: jax.Array, key: jax.Array) -> jax.Array:
     """Mirrors each image left to right with probability 1/2."""
     flip = jax.random.bernoulli(key, 0.5, (images.shape[0], 1, 1, 1))
     return jnp.where(flip, images[:, :, ::-1], images)
-
-
-def augment(images: jax.Array, key: jax.Array, crop_padding: int, flip: bool) -> jax.Array:
-    """The paper's augmentation (He et al. 2016): crop, then flip; 0 and False leave one out."""
-    crop_key, flip_key = jax.random.split(key)
-    if crop_padding:
-        images = random_crop(images, crop_key, crop_padding)
-    if flip:
-        images = random_flip(images, flip_key)
-    return images
 
 
 def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mgnet_jax.config import ConfigError, make_model, trained_on
 from mgnet_jax.data import splits
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.data.cut import Cut
 from mgnet_jax.data.order import Batches
 from mgnet_jax.data.photographs import codec
@@ -168,11 +169,7 @@ class Job:
             self.model,
             self.optimizer,
             self.mesh,
-            crop_padding=data.crop_padding,
-            flip=data.flip,
-            mixup=data.mixup,
-            cutmix=data.cutmix,
-            erasing=data.erasing,
+            augmentation=Augmentation.of(data),
             label_smoothing=train.label_smoothing,
             ema_decay=train.ema_decay,
             skips=self.skips,

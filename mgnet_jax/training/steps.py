@@ -12,11 +12,13 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from mgnet_jax.data.augment import augment, mix, normalise, random_erasing
+from mgnet_jax.data.augment import Augmentation, normalise
 from mgnet_jax.training import sharding
 from mgnet_jax.training.feed import Feed
 from mgnet_jax.training.measures import Measure, Metrics, measure
 from mgnet_jax.training.state import TrainState
+
+NO_AUGMENTATION = Augmentation()
 
 
 @jax.jit
@@ -33,13 +35,9 @@ def make_train_step(
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    crop_padding: int,
-    flip: bool,
     label_smoothing: float,
     ema_decay: float,
-    mixup: float = 0.0,
-    cutmix: float = 0.0,
-    erasing: float = 0.0,
+    augmentation: Augmentation = NO_AUGMENTATION,
     skips: bool = False,
     measures: tuple[Measure, ...] = (),
     state_sharding: Any = None,
@@ -95,17 +93,11 @@ def make_train_step(
         def one_part(carry: Any, part: Any) -> tuple[Any, None]:
             batch_stats, grads, metrics = carry
             part_images, part_labels, part_key = part
-            part_images = augment(part_images, part_key, crop_padding, flip)
+            part_images = augmentation.of_pixels(part_images, part_key)
             part_images = jax.lax.with_sharding_constraint(part_images, sharding.batch(mesh))
             part_images = normalise(part_images, mean, std)
-            dropout_key, mix_key, erase_key = (
-                jax.random.fold_in(part_key, i) for i in (2, 3, 4)
-            )  # augment has 0 and 1, by split
-            own_share = None
-            if erasing:
-                part_images = random_erasing(part_images, erase_key, erasing)
-            if mixup or cutmix:
-                part_images, own_share = mix(part_images, mix_key, mixup, cutmix)
+            part_images, own_share = augmentation.of_normalised(part_images, part_key)
+            dropout_key = jax.random.fold_in(part_key, 2)
             new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
                 params, batch_stats, part_images, part_labels, own_share, dropout_key
             )

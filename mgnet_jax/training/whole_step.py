@@ -47,8 +47,6 @@ def train_steps(dtypes: Iterable[str], device: jax.Device) -> Iterator[Check]:
             sharding.make_mesh([place]),
             mean=(0.5,),
             std=(0.3,),
-            crop_padding=0,
-            flip=False,
             label_smoothing=0.1,
             ema_decay=0.0,
         )

@@ -2,13 +2,14 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_jax.data.augment import (
-    augment,
+    Augmentation,
     mix,
     normalise,
     random_crop,
@@ -16,6 +17,7 @@ from mgnet_jax.data.augment import (
     random_flip,
 )
 from mgnet_jax.data.order import Batches, epoch_order
+from mgnet_jax.data.rand_augment import OPERATIONS, apply, rand_augment
 
 N, PADDING = 300, 2
 IMAGES = np.random.default_rng(0).integers(1, 256, (N, 5, 4, 3), np.uint8)
@@ -50,10 +52,11 @@ def test_flips_mirror_left_to_right_half_of_the_images() -> None:
 
 
 def test_augmentation_depends_on_the_key_alone_and_can_be_left_out() -> None:
-    a, b, other = (np.asarray(augment(IMAGES, jax.random.key(k), PADDING, True)) for k in (0, 0, 1))
+    both = Augmentation(crop_padding=PADDING, flip=True)
+    a, b, other = (np.asarray(both.of_pixels(IMAGES, jax.random.key(k))) for k in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert (a != other).any()
-    np.testing.assert_array_equal(augment(IMAGES, jax.random.key(0), 0, False), IMAGES)
+    np.testing.assert_array_equal(Augmentation().of_pixels(IMAGES, jax.random.key(0)), IMAGES)
 
 
 def test_normalise_is_per_channel() -> None:
@@ -162,3 +165,26 @@ def test_erasing_takes_a_rectangle_of_some_images() -> None:
     assert shares.min() >= 0.015 and 0.25 < shares.max() <= 0.36
     for one in erased[touched]:
         np.testing.assert_array_equal(one, one.any(1)[:, None] & one.any(0))
+
+
+def test_rand_augment_puts_each_image_through_operations_of_its_own() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (1, 12, 10, 3), np.uint8)
+    same = np.repeat(photo, 200, 0)
+    once, again = (
+        np.asarray(jax.jit(rand_augment, static_argnums=(2, 3))(same, jax.random.key(1), k, 9))
+        for k in (1, 2)
+    )
+    assert once.dtype == np.uint8 and once.shape == same.shape
+    kinds = {image.tobytes() for image in once}
+    # 14 operations, nine of which have a sign; some leave such a small image as it is
+    assert 14 <= len(kinds) <= 23
+    assert 5 <= (once == same).all((1, 2, 3)).sum() <= 80
+    assert len({image.tobytes() for image in again}) > 2 * len(kinds)
+
+
+def test_operations_of_no_strength_change_nothing() -> None:
+    photos = np.random.default_rng(0).integers(0, 256, (14, 9, 9, 3), np.uint8)
+    left = np.asarray(apply(jnp.asarray(photos), jnp.arange(14), jnp.ones(14), 0))
+    changed = {OPERATIONS[i] for i in range(14) if (left[i] != photos[i]).any()}
+    # solarize at 255 turns the brightest pixels; these two have no strength
+    assert changed <= {"solarize", "autocontrast", "equalize"}

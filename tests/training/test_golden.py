@@ -12,6 +12,7 @@ import pytest
 
 from mgnet_jax import create
 from mgnet_jax.config import default
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.training import sharding, steps
 from mgnet_jax.training.optim import make_optimizer, make_schedule
 from mgnet_jax.training.state import create_state
@@ -30,8 +31,7 @@ def train(name: str, count: int) -> Any:
             sharding.make_mesh(jax.devices()[:1]),
             mean=(0.3,),
             std=(0.4,),
-            crop_padding=1,
-            flip=True,
+            augmentation=Augmentation(crop_padding=1, flip=True),
             label_smoothing=0.1,
             ema_decay=0.0,
         )

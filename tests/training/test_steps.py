@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from mgnet_jax.data.augment import mix, normalise
+from mgnet_jax.data.augment import Augmentation, mix, normalise
 from mgnet_jax.data.info import ImageSet
 from mgnet_jax.data.order import Batches
 from mgnet_jax.models import create
@@ -32,8 +32,6 @@ def new_state(ema: bool = False) -> TrainState:
 
 def train_step(devices: int = 1, **options: Any) -> Any:
     settings = {
-        "crop_padding": 0,
-        "flip": False,
         "label_smoothing": 0.0,
         "ema_decay": 0.0,
         **options,
@@ -64,12 +62,12 @@ def call(state: TrainState, step: Any, mesh: Any, count: int) -> Any:
 
 
 def run_chunk(devices: int) -> Any:
-    step, mesh = train_step(devices, crop_padding=1, flip=True)
+    step, mesh = train_step(devices, augmentation=Augmentation(crop_padding=1, flip=True))
     return call(new_state(), step, mesh, 3)
 
 
 def test_a_chunk_is_its_steps_one_by_one(chunk_of_3: Any) -> None:
-    step, _ = train_step(crop_padding=1, flip=True)
+    step, _ = train_step(augmentation=Augmentation(crop_padding=1, flip=True))
     state, metrics = new_state(), Metrics.zero()
     for i in range(3):
         key = jax.random.fold_in(jax.random.key(5), i)
@@ -188,7 +186,7 @@ def test_all_finite_sees_one_bad_number() -> None:
 
 
 def test_augmentation_changes_with_the_step() -> None:
-    step, mesh = train_step(crop_padding=2)
+    step, mesh = train_step(augmentation=Augmentation(crop_padding=2))
     results = []
     for start in (0, 1):
         state = new_state().replace(step=jnp.int32(start))

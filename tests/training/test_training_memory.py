@@ -11,6 +11,7 @@ from commands import command
 
 import mgnet_jax
 from mgnet_jax.config import ConfigError, default, make_model
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.data.info import Info
 from mgnet_jax.data.sources import DataSet
 from mgnet_jax.training import plan, sharding, steps
@@ -31,8 +32,7 @@ def needed(model: Any, image: tuple[int, int, int], batch: int) -> int:
         sharding.make_mesh(jax.devices()[:1]),
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
-        crop_padding=0,
-        flip=True,
+        augmentation=Augmentation(crop_padding=0, flip=True),
         label_smoothing=0.0,
         ema_decay=0.0,
     )

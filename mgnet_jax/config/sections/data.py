@@ -57,6 +57,15 @@ KEYS = {
         0, 4, "zero pixels around an image before a random crop; 0: none"
     ),
     "data.flip": Key(True, "random horizontal flips"),
+    "data.randaugment": at_least(
+        0, 0, "operations of RandAugment on each image, one after the other; 0: none", bits=6
+    ),
+    "data.randaugment_magnitude": Key(
+        9,
+        "how strong RandAugment's operations are, 0 to 30",
+        lambda v: 0 <= v <= 30,
+        "a whole number from 0 to 30",
+    ),
     "data.mixup": within(
         0, INFINITY, 0.0, "alpha of mixup: images of a batch added in pairs; 0: none"
     ),
