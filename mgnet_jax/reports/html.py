@@ -22,6 +22,7 @@ figure{margin:0;width:110px;font-size:.8rem;overflow-wrap:anywhere}
 figure img{width:96px;height:96px;object-fit:contain;image-rendering:pixelated;background:#eee}
 .row{display:flex;flex-wrap:wrap;gap:.6rem}
 .confusion td{text-align:right;min-width:1.6rem}
+@media(max-width:640px){img.plot{max-width:none;width:640px}}
 @media(prefers-color-scheme:dark){body{background:#161616;color:#e4e4e4}pre{background:#242424}
 th,td{border-color:#3a3a3a}a{color:#8ab4f8}figure img{background:#2a2a2a}.plot{background:#fff}}
 """
@@ -107,7 +108,13 @@ def pictures(images: Sequence[np.ndarray], captions: Sequence[str]) -> str:
 
 def plot(path: Path, words: str) -> str:
     """A PNG file's picture."""
-    return f'<img class="plot" alt="{html.escape(words)}" src="{_data(path.read_bytes())}">'
+    return figure(path.read_bytes(), words)
+
+
+def figure(png: bytes, words: str) -> str:
+    """A picture, the bytes of a PNG file."""
+    image = f'<img class="plot" alt="{html.escape(words)}" src="{_data(png)}">'
+    return f'<div class="wide">{image}</div>'
 
 
 def _data(png: bytes) -> str:

@@ -91,6 +91,8 @@ def _examples(job: Job, seen: Outcomes) -> list[str]:
         )
     for right, title in ((False, "Most surely wrong"), (True, "Most surely right")):
         chosen = [int(i) for i in seen.most_sure(right, SHOWN)]
+        if not chosen:
+            continue
         captions = []
         for i in chosen:
             said = f"{names[seen.taken_for[i]]} {100 * seen.probability[i]:.1f} %"

@@ -9,6 +9,7 @@ from mgnet_jax.tools import (
     doctor,
     eval,
     export,
+    inspect,
     plan,
     predict,
     prepare,
@@ -21,7 +22,7 @@ from mgnet_jax.tools import (
 from mgnet_jax.tools.tool import Tool
 
 _FILES = (
-    *(train, eval, predict, export, report, compare),
+    *(train, eval, predict, export, report, inspect, compare),
     *(reproduce, prepare, summary, plan, bench, doctor, verify),
 )
 TOOLS: dict[str, Tool] = {tool.NAME: tool for tool in _FILES}

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mgnet_jax.training.files import replace_file
 from mgnet_jax.training.metrics import Record
@@ -46,6 +47,7 @@ def plot_curves(history: Sequence[Record], path: str | os.PathLike[str], title: 
         axes.set(xlabel="epoch", ylabel=f"{name} (%)" if scale > 1 else name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    _show_the_end(right)
     left.set_yscale("log" if left.dataLim.ymin > 0 else "linear")
     figure.legend(handles=[*lines.values()], loc="outside lower center", ncols=4, frameon=False)
     png = io.BytesIO()
@@ -64,6 +66,7 @@ def plot_overlaid(histories: Mapping[str, Sequence[Record]], path: Path) -> None
         y = [100 * value for value in points.values()]
         axes.plot([*points], y, marker="." if len(y) <= 50 else "", label=name)
     axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+    _show_the_end(axes)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     for text in figure.legend(loc="outside lower center", ncols=1, frameon=False).get_texts():
@@ -71,3 +74,15 @@ def plot_overlaid(histories: Mapping[str, Sequence[Record]], path: Path) -> None
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     replace_file(path, png.getvalue())
+
+
+def _show_the_end(axes: Any) -> None:
+    """Scales accuracies so that the last three quarters of the epochs, and a star, can be read."""
+    lines = [line.get_xydata() for line in axes.lines]
+    last = max((x for points in lines for x, _ in points), default=0.0)
+    wanted = [y for points in lines for x, y in points if x >= last / 4 or len(points) == 1]
+    finite = [y for y in wanted if math.isfinite(y)]
+    if finite:
+        low, high = min(finite), max(finite)
+        margin = 0.08 * (high - low) or 1.0
+        axes.set_ylim(low - margin, high + margin)

@@ -53,11 +53,11 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Writes a file whole, in a folder that is made if missing; WriteError if it cannot."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode())
+        replace_file(path, content.encode() if isinstance(content, str) else content)
 
 
 def sync(path: Path) -> None:

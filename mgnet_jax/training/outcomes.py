@@ -73,6 +73,33 @@ def look(job: Job, variables: Any) -> Outcomes:
     return Outcomes(*(column[there] for column in columns))
 
 
+def first_images(job: Job, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images as they are scored, uint8 (N, H, W, C), and their labels, (N,).
+
+    Args:
+      job: of the data.
+      count: how many; fewer if there are no more.
+
+    Raises:
+      DataError, OSError: images cannot be read.
+    """
+    split = job.scored_feeds["test"]
+    one_batch = jax.jit(lambda arrays: split.batch(arrays, 0))
+    images, labels, found = [], [], 0
+    try:
+        for first in range(split.batches):
+            some, theirs = jax.device_get(one_batch(split.arrays(first, 1)))
+            there = theirs >= 0
+            images.append(some[there])
+            labels.append(theirs[there])
+            found += int(there.sum())
+            if found >= count:
+                break
+    finally:
+        split.close()
+    return np.concatenate(images)[:count], np.concatenate(labels)[:count]
+
+
 def confusion_table(counts: np.ndarray, names: Sequence[str]) -> str:
     """The confusion by class name, for the screen: a row a class, with the share that is right."""
     short = [str(i) for i in range(len(names))]

@@ -66,6 +66,6 @@ def test_as_torchvision_has_it(name: str, channels: int) -> None:
             if OPERATIONS.index(name) < MOVES or name in ("posterize", "solarize", "equalize"):
                 assert difference.max() == 0, (magnitude, sign)
             else:
-                # both cut off what may be a whole number but for rounding: often so where a pixel is
-                # blended with its equal, as in the dark image, in the even one and at a border
+                # both cut off what may be a whole number but for rounding, often where a pixel is
+                # blended with its equal: in the dark image, in the even one, at a border
                 assert difference.max() <= 1 and (difference[:2, 1:-1, 1:-1] > 0).mean() < 0.03

@@ -153,3 +153,13 @@ assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
     path = tmp_path / "curves.png"
     subprocess.run([sys.executable, "-W", "error", "-c", program, str(path)], check=True)
     assert path.exists()
+
+
+def test_the_last_epochs_can_be_told_apart_and_the_best_is_seen(draw: Draw) -> None:
+    rising = [0.1, *(0.97 + 0.001 * i for i in range(11))]
+    _, right, _ = draw(history(12, validation_accuracy=rising, test_accuracy=[0.9] * 12))
+    bottom, top = right.get_ylim()
+    assert 85 < bottom < 90 and 98 < top < 101
+    falling = [0.99] + [0.5] * 11
+    _, right, _ = draw(history(12, validation_accuracy=falling))
+    assert right.get_ylim()[1] > 99
