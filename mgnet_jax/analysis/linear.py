@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
-from mgnet_jax.analysis.parts import kernel_of, scheme_of, step_variables
+from mgnet_jax.analysis.parts import kernel_of, scheme_of, step_variables, steps_of
 from mgnet_jax.models import Network
 
 Map = Callable[[jax.Array], jax.Array]
@@ -26,7 +26,8 @@ class Linearised:
     """A step around its state at one image.
 
     Attributes:
-      state: what the step acts on, "u" or "r".
+      state: what the step acts on, "u" or "r"; of steps that remember u beside what the step
+        before added to it, in 2 c channels.
       shape: of the state, (1, H, W, c).
       apply: E e, for e of that shape.
     """
@@ -56,15 +57,23 @@ def linearise(model: Network, variables: Any, seen: Any, level: str, step: int) 
     module = scheme.step(scheme, False, dataclasses.replace(model.compute, remat="none"))
     own = step_variables(variables, level, step)
     A, B = (kernel_of(variables, level, name, step) for name in "AB")
+    weights = scheme.relaxation.weights(steps_of(variables, level))
+    weights = None if weights is None else weights[step]
 
     def run(value: jax.Array) -> jax.Array:
-        before = (value, here["f"]) if form == "direct" else (None, value)
-        carry, _ = module.apply(own, scheme.step.begin(*before), A, B)
+        value, *before = jnp.split(value, 2, -1) if scheme.relaxation.remembers else [value]
+        begun = (value, here["f"]) if form == "direct" else (None, value)
+        carry = (*scheme.step.begin(*begun), *before)
+        carry, _ = module.apply(own, carry, A, B, weights)
         u, r = scheme.step.end(carry)
-        return u if form == "direct" else r
+        return jnp.concatenate([u if form == "direct" else r, *carry[2:]], -1)
 
-    _, push = jax.linearize(run, here[state][step])
-    return Linearised(state, here[state][step].shape, jax.jit(push))
+    at = here[state][step]
+    if scheme.relaxation.remembers:
+        before = at - here[state][step - 1] if step else jnp.zeros_like(at)
+        at = jnp.concatenate([at, before], -1)
+    _, push = jax.linearize(run, at)
+    return Linearised(state, at.shape, jax.jit(push))
 
 
 def eigenvalues(linear: Linearised, count: int = 1, seed: int = 0) -> np.ndarray:

@@ -38,9 +38,9 @@ def steps_of(variables: Tree, level: str) -> int:
 
 
 def kernel_of(variables: Tree, level: str, name: str, step: int = 0) -> jax.Array:
-    """The kernel A or B of a repeated step, (3, 3, c_in, c_out)."""
+    """The kernel A or B of a repeated step, (3, 3, c_in, c_out), or a polynomial's coefficients."""
     kernel = variables["params"][level][name]
-    if kernel.ndim == 4:
+    if kernel.ndim != 5:
         return kernel
     return kernel[len(kernel) - steps_of(variables, level) + step]
 

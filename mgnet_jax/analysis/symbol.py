@@ -111,3 +111,19 @@ def symmetric_part(kernel: Any) -> Any:
     """The kernel of (A + A^T) / 2, of (..., h, w, c, c) with odd h and w."""
     turned = kernel[..., ::-1, ::-1, :, :].swapaxes(-1, -2)
     return (kernel + turned) / 2
+
+
+def smoothing_factor(steps: np.ndarray, theta_y: np.ndarray, theta_x: np.ndarray) -> float:
+    """The largest magnitude of an eigenvalue over the high frequencies (Brandt 1977).
+
+    High are those that a grid of twice the spacing does not have: max(|theta_y|, |theta_x|) >=
+    pi / 2.
+
+    Args:
+      steps: the symbol of a step's error iteration, (len(theta_y), len(theta_x), c, c).
+      theta_y: frequencies, radians a point.
+      theta_x: likewise.
+    """
+    largest = np.abs(np.linalg.eigvals(steps)).max(-1)
+    high = np.maximum(np.abs(theta_y)[:, None], np.abs(theta_x)) >= np.pi / 2 - 1e-12
+    return float(largest[high].max())

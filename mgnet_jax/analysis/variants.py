@@ -62,9 +62,12 @@ def variants(model: Network, variables: Any) -> Iterator[Variant]:
     """All of them, for the network that `doubled` gives.
 
     Each grid runs 0 to twice its steps; its steps in reverse order; the mean of its B^{l,i}; its A
-    frozen to the symmetric part. Those that change nothing, or are not defined, are left out.
+    frozen to the symmetric part. Those that change nothing, or are not defined, are left out: all
+    of a network whose steps go on with fixed numbers from what the step before added.
     """
     scheme = scheme_of(model)
+    if scheme.relaxation.remembers and not scheme.relaxation.learned:
+        return
     _, all_on = doubled(model, variables)
     trained = {level: steps_of(variables, level) for level in levels_of(variables)}
     last = "bn_A" if scheme.A.norm else "bn_B"
@@ -73,7 +76,7 @@ def variants(model: Network, variables: Any) -> Iterator[Variant]:
         """Without the steps from `first` on."""
 
         def change(path: tuple[str, ...], x: jax.Array) -> jax.Array:
-            if path[:4] != ("params", level, "step", last):
+            if path[:3] != ("params", level, "step") or path[3] not in (last, "relaxation"):
                 return x
             return x.at[first:].set(0)
 

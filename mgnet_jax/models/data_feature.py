@@ -14,7 +14,8 @@ import dataclasses
 import re
 from typing import ClassVar, Self
 
-from mgnet_jax.models.iteration import FORMS, Map, Scheme
+from mgnet_jax.models.iteration import Scheme
+from mgnet_jax.models.maps import FORMS, Map
 from mgnet_jax.models.mgnet import Grids
 from mgnet_jax.models.notation import Channels, Reader, SpecError
 

@@ -22,42 +22,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mgnet_jax.models.layers import Array, Compute, Conv
-
-Norm = Callable[[str], Callable[..., Array]]
-
-FORMS = ("K", "Ks", "sK", "sKs")
-"""How a kernel K acts, right to left: s is batch norm and ReLU before it, after it, or both."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Map:
-    """A or B: a form out of `FORMS`; with `norm`, batch norm follows K even where no s does."""
-
-    form: str
-    norm: bool = False
-
-    @property
-    def linear(self) -> bool:
-        """Whether it is a convolution and nothing else."""
-        return self == Map("K")
-
-    def __call__(
-        self, x: Array, kernel: Array, compute: Compute, norm: Norm, of: str, stride: int = 1
-    ) -> Array:
-        """The map of x; its batch norms are named bn_<x> and bn_<kernel>, as in of = "r B"."""
-        before, after = of.split()
-        if self.form.endswith("s"):
-            x = norm(f"bn_{before}")(x, relu=True)
-        x = compute.conv(x, kernel, stride)
-        if self.norm or self.form.startswith("s"):
-            x = norm(f"bn_{after}")(compute.kept(x), relu=self.form.startswith("s"))
-        return x
+from mgnet_jax.models.maps import Map, Polynomial
+from mgnet_jax.models.relaxation import PLAIN, Relaxation
 
 
 class Step(nn.Module):
-    """One smoothing step. A new kind of it (damped, two-step, ...) derives from this.
+    """One smoothing step. A new kind of it derives from this, or is a `Relaxation`.
 
-    It is called with a carry and the kernels of the step, and gives the new carry and None.
+    It is called with a carry, the kernels of the step and its `Relaxation.weights`, and gives the
+    new carry and None. Of iterations that remember, the carry ends with what the last step added.
 
     Attributes:
       forms_data: whether it starts from f instead of r; see `Level`.
@@ -77,20 +50,35 @@ class Step(nn.Module):
     @staticmethod
     def end(carry: Any) -> tuple[Any, Array]:
         """What the last step leaves: u, and r (or f)."""
-        return carry
+        return carry[0], carry[1]
+
+    def relaxed(self, d: Array, before: list[Array], weights: Any) -> tuple[Array, list[Array]]:
+        """What is added to u, and what is to be remembered of it; see `relaxation`."""
+        relaxation = self.scheme.relaxation
+        if relaxation.plain:
+            return d, []
+        if relaxation.learned:
+            shape = (2,) if relaxation.remembers else (1,)
+            weights = self.param("relaxation", _as_plain, shape, self.compute.param_dtype)
+        weights = jnp.asarray(weights, d.dtype)
+        if not relaxation.remembers:
+            return weights[0] * d, []
+        d = weights[0] * d + weights[1] * before[0]
+        return d, [d]
 
 
 class ResidualStep(Step):
     """The state r (Theorem 4.1): carries (u, r); u may be None where nobody reads it."""
 
     @nn.compact
-    def __call__(self, carry: Any, A: Array, B: Array) -> tuple[Any, None]:
-        u, r = carry
+    def __call__(self, carry: Any, A: Array, B: Any, weights: Any) -> tuple[Any, None]:
+        u, r, *before = carry
         record(self, u=u, r=r)
         scheme, compute, norm = self.scheme, self.compute, self.compute.norm(self.train)
-        d = scheme.B(r, B, compute, norm, "r B")
+        d = scheme.B(r, scheme.kernel_of_B(A, B), compute, norm, "r B")
+        d, before = self.relaxed(d, before, weights)
         r = scheme.update(r, scheme.A(d, A, compute, norm, "d A"))
-        return (None if u is None else u + d, r), None
+        return (None if u is None else u + d, r, *before), None
 
 
 class FeatureStep(Step):
@@ -99,12 +87,24 @@ class FeatureStep(Step):
     forms_data: ClassVar[bool] = True
 
     @nn.compact
-    def __call__(self, carry: Any, A: Array, B: Array) -> tuple[Any, None]:
-        u, f = carry
+    def __call__(self, carry: Any, A: Array, B: Any, weights: Any) -> tuple[Any, None]:
+        u, f, *before = carry
         scheme, compute, norm = self.scheme, self.compute, self.compute.norm(self.train)
         r = f - scheme.A(u, A, compute, norm, "u A")
         record(self, u=u, r=r)
-        return (u + scheme.B(r, B, compute, norm, "r B"), f), None
+        d = scheme.B(r, scheme.kernel_of_B(A, B), compute, norm, "r B")
+        d, before = self.relaxed(d, before, weights)
+        return (u + d, f, *before), None
+
+
+def _first_is_one(_: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The polynomial 1."""
+    return jnp.zeros(shape, dtype).at[0].set(1)
+
+
+def _as_plain(_: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The plain step: alpha = 1 and beta = 0."""
+    return jnp.array([1.0, 0.0], dtype)[: shape[0]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +118,11 @@ class Scheme:
       residual_step, feature_step: what a step does in either; see `Step`.
       sign: the residual's update is r <- r + sign A d.
       rectified: that is followed by ReLU.
+      relaxation: how much of d = B(r) is added to u.
     """
 
     A: Map
-    B: Map
+    B: Map | Polynomial
     share_A: bool = True
     share_B: bool = True
     form: str = "dual"
@@ -129,6 +130,11 @@ class Scheme:
     feature_step: type[Step] = FeatureStep
     sign: int = -1
     rectified: bool = False
+    relaxation: Relaxation = PLAIN
+
+    def kernel_of_B(self, A: Array, B: Array) -> Any:
+        """What B is given as its kernel."""
+        return (A, B) if isinstance(self.B, Polynomial) else B
 
     @property
     def step(self) -> type[Step]:
@@ -165,16 +171,24 @@ def smooth(
     B: Array | None,
     train: bool,
     compute: Compute,
+    name: str = "step",
 ) -> tuple[Any, Any]:
-    """`count` steps from (u, r) to (u, r), or (u, f) to (u, f): "step" in the module being called.
+    """`count` steps from (u, r) to (u, r), or (u, f) to (u, f): `name` in the module being called.
 
     A and B hold one kernel, or `count` of them, as the scheme says.
     """
     if not count:
         return u, data
-    axes = tuple(nn.broadcast if shared else 0 for shared in (scheme.share_A, scheme.share_B))
+    axes: tuple[Any, ...] = tuple(
+        nn.broadcast if shared else 0 for shared in (scheme.share_A, scheme.share_B)
+    )
+    weights = scheme.relaxation.weights(count)
+    axes = (*axes, nn.broadcast if weights is None else 0)
     step = repeat(scheme.step, count, compute, in_axes=axes)
-    carry, _ = step(scheme, train, compute.inside, name="step")(scheme.step.begin(u, data), A, B)
+    carry = scheme.step.begin(u, data)
+    if scheme.relaxation.remembers:
+        carry = (*carry, jnp.zeros((*data.shape[:-1], A.shape[-2]), data.dtype))
+    carry, _ = step(scheme, train, compute.inside, name=name)(carry, A, B, weights)
     return scheme.step.end(carry)
 
 
@@ -202,7 +216,11 @@ class Level(nn.Module):
         scheme, compute = self.scheme, self.compute
         counts = [None if shared else self.nu for shared in (scheme.share_A, scheme.share_B)]
         A = compute.kernel(self, "A", (3, 3, self.c_u, self.c_f), counts[0])
-        B = compute.kernel(self, "B", (3, 3, self.c_f, self.c_u), counts[1])
+        if isinstance(scheme.B, Polynomial):
+            shape = (scheme.B.degree + 1,)
+            B = self.param("B", _first_is_one, shape, compute.param_dtype)
+        else:
+            B = compute.kernel(self, "B", (3, 3, self.c_f, self.c_u), counts[1])
 
         def A_of(u: Array, place: str) -> Array:
             return scheme.A(u, A, compute, compute.norm(train), f"{place}_u {place}_A")

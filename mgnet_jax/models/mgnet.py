@@ -7,13 +7,15 @@ from typing import Any, ClassVar, Self
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.iteration import Level, Map, Restrict, Scheme
+from mgnet_jax.models.iteration import Level, Restrict, Scheme
 from mgnet_jax.models.layers import Array, Head, Stem
+from mgnet_jax.models.maps import Map, Polynomial
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.notation import (
     Channels,
     Reader,
     Spec,
+    SpecError,
     counts,
     list_text,
     narrow,
@@ -22,6 +24,7 @@ from mgnet_jax.models.notation import (
     several,
     sharing_text,
 )
+from mgnet_jax.models.relaxation import PLAIN, Relaxation
 
 
 class MgNet(Network):
@@ -104,27 +107,82 @@ class Grids(Spec):
 
 @dataclasses.dataclass(frozen=True)
 class MgNetSpec(Grids):
-    """MgNet: grid l smooths A^l u = f with nu_l steps u <- u + s(B s(f - A u))."""
+    """MgNet: grid l smooths A^l u = f with nu_l steps u <- u + s(B s(f - A u)).
+
+    Attributes:
+      nu, channels, share_B: see `Grids`.
+      degree: B is a polynomial in A of this degree (`-poly(3)`), see `iteration.Polynomial`; None:
+        a kernel.
+      relaxation: classical accelerations (`-damped(0.8)`, `-two-step`), see `relaxation`.
+
+    Raises:
+      SpecError: also for a polynomial on grids where c_u and c_f differ.
+    """
 
     begins: ClassVar[re.Pattern[str]] = re.compile("MgNet")
     example: ClassVar[str] = "MgNet[2,2,2,2]-[256]-B^l"
 
+    degree: int | None = None
+    relaxation: Relaxation = PLAIN
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.degree is None:
+            return
+        self.set(degree=counts("degree", (self.degree,))[0], share_B=True)
+        for c_u, c_f in self.channels:
+            if c_u != c_f:
+                raise SpecError(
+                    f"a polynomial in A needs as many channels of u as of f on each grid; here "
+                    f"are {c_u} and {c_f}"
+                )
+
+    @property
+    def published(self) -> bool:
+        """Whether it is one of the paper's, with a kernel B and plain steps."""
+        return self.degree is None and self.relaxation.plain
+
     @property
     def scheme(self) -> Scheme:
-        """A = K, B = s K s."""
-        return Scheme(Map("K"), Map("sKs", norm=True), share_B=self.share_B)
+        """A = K, B = s K s, or s p(A) s."""
+        B = Map("sKs", norm=True) if self.degree is None else Polynomial(self.degree)
+        return Scheme(Map("K"), B, share_B=self.share_B, relaxation=self.relaxation)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        """Reads `MgNet[2,2,2,2]-[256]-B^l`."""
+        """Reads `MgNet[2,2,2,2]-[256]-B^l`; `-poly(3)` may stand for B, and `-damped` follow."""
         reader.expect("MgNet", "MgNet")
         nu, channels = reader.grids(
             "'[' and the smoothing steps of each grid, as in MgNet[2,2,2,2]", pairs=True
         )
         reader.expect("-", "'-' and B^l or B^{l,i}")
-        return cls(nu, channels, reader.sharing("B"))
+        share_B, degree = True, None
+        if reader.accept("poly"):
+            reader.expect("(", "'(' and the degree of the polynomial")
+            degree = reader.number("degree")
+            reader.expect(")", "')'")
+        else:
+            share_B = reader.sharing("B")
+        relaxation = Relaxation.read(reader) if reader.accept("-") else PLAIN
+        return cls(nu, channels, share_B, degree, relaxation)
 
     @property
     def canonical(self) -> str:
         """`MgNet[2,2,2,2]-[256]-B^l`."""
-        return f"MgNet{self.grids}"
+        grids = self.grids
+        if self.degree is not None:
+            grids = f"{grids.removesuffix('B^l')}poly({self.degree})"
+        return f"MgNet{grids}" + ("" if self.relaxation.plain else f"-{self.relaxation}")
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the parts of the network do, for people."""
+        words = super().details
+        for name, text in words.items():
+            if name.startswith("level"):
+                if self.degree is not None:
+                    text = text.replace("B shared", f"B a polynomial in A of degree {self.degree}")
+                if not self.relaxation.plain:
+                    text += f", {self.relaxation}"
+                words[name] = text
+        return words

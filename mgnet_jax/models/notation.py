@@ -145,6 +145,7 @@ class Reader:
 
     _SPACE = re.compile(r"\s*")
     _NUMBER = re.compile(r"[0-9]+")
+    _DECIMAL = re.compile(r"-?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
     _ELL = re.compile(r"l|ℓ|\\ell(?![A-Za-z])")
 
     def __init__(self, text: str, example: str = ""):
@@ -184,6 +185,18 @@ class Reader:
             self.place = before
             self.fail(f"a whole number of {what} >= 1" + " and < 10**9" * (len(digits) > 9))
         return int(digits)
+
+    def at(self, symbol: str) -> bool:
+        """Whether a symbol stands here; nothing is read."""
+        self.skip_space()
+        return self.text.startswith(symbol, self.place)
+
+    def decimal(self, what: str) -> float:
+        """Reads a number such as 2, 0.8, -0.1 or 1e-3."""
+        text = self.match(self._DECIMAL)
+        if text is None:
+            self.fail(what)
+        return float(text)
 
     def list_of(self, item: Callable[[], T], end: str) -> list[T]:
         """Reads items with commas between them, and what ends the list."""

@@ -20,8 +20,9 @@ from typing import Any, ClassVar, Self
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.iteration import Map, Scheme, record, recording, smooth
+from mgnet_jax.models.iteration import Scheme, record, recording, smooth
 from mgnet_jax.models.layers import Array, Compute, Head, Stem
+from mgnet_jax.models.maps import Map
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.notation import (
     Reader,
@@ -100,6 +101,7 @@ class Enter(nn.Module):
         pre_act = scheme.B.form.endswith("s")
         if not self.project_first:
             B_0 = compute.kernel(self, "B", (3, 3, r.shape[-1], self.c))
+            assert isinstance(scheme.B, Map)
             d = scheme.B(r, B_0, compute, norm, "r B", stride=2)
             skip = Map("K", scheme.A.norm)(r, R, compute, norm, "r R", stride=2)
             return scheme.update(skip, scheme.A(d, A, compute, norm, "d A")), 1

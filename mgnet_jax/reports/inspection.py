@@ -30,7 +30,8 @@ def figures(found: Inspection | None) -> dict[str, bytes]:
     drawn["singular_values"] = plots.singular_values(found.operators)
     drawn["spectra"] = plots.spectra(found.dynamics)
     drawn["damping"] = plots.damping(found.dynamics)
-    drawn["ablation"] = plots.ablations(found.ablations, found.accuracy)
+    if found.ablations:
+        drawn["ablation"] = plots.ablations(found.ablations, found.accuracy)
     return drawn
 
 
@@ -101,7 +102,7 @@ def tables(found: Inspection) -> dict[str, list[dict[str, object]]]:
         if a.change == "steps":
             steps.setdefault(a.level, {"grid": a.level, "trained": a.trained})
             steps[a.level][f"{a.steps} steps"] = f"{100 * a.accuracy:.2f}"
-    longest = max(steps.values(), key=len)
+    longest = max(steps.values(), key=len, default={})
     return {
         "residual": [_residual_row(found, i) for i in range(len(found.traces))],
         "A": [_operator_row(operator) for operator in found.operators],
@@ -165,6 +166,11 @@ def _of_the_system(found: Inspection, drawn: dict[str, bytes]) -> list[str]:
         ),
         html.figure(drawn["damping"], "damping by frequency"),
         html.table(numbers["steps"]),
+    ]
+    if "ablation" not in drawn:
+        text = "The steps go on from what the step before added: none can be left out or put in."
+        return [*parts, html.paragraph(text)]
+    parts += [
         html.heading("The same weights with other steps"),
         html.paragraph(
             "Accuracy when one grid runs fewer or more steps than it was trained with; those "

@@ -14,8 +14,9 @@ from networks import SMALL, images_and_variables, largest_difference, outcome
 import mgnet_jax
 from mgnet_jax.models import parse
 from mgnet_jax.models.convolution import conv
-from mgnet_jax.models.iteration import FORMS, Level, Map, ResidualStep, Scheme
+from mgnet_jax.models.iteration import Level, ResidualStep, Scheme
 from mgnet_jax.models.layers import Compute
+from mgnet_jax.models.maps import FORMS, Map
 from mgnet_jax.models.mgnet import MgNetSpec
 from mgnet_jax.models.resnet import Grid
 
@@ -189,7 +190,7 @@ def test_a_new_step_needs_no_change_elsewhere(monkeypatch: pytest.MonkeyPatch) -
 
     class Damped(ResidualStep):
         @nn.compact
-        def __call__(self, carry: Any, A: Any, B: Any) -> Any:
+        def __call__(self, carry: Any, A: Any, B: Any, _: Any) -> Any:
             u, r = carry
             w = self.param("w", nn.initializers.constant(0.5), ())
             norm = self.compute.norm(self.train)
