@@ -24,7 +24,7 @@ QUICKLY = (
     *("test_mgnet.py", "test_iteration.py", "test_families.py", "test_cost.py", "test_layers.py"),
     *("test_norm.py", "test_features.py", "test_steps.py", "test_nonfinite.py", "test_job.py"),
     *("test_initial.py", "test_longer.py", "test_tracking.py", "test_reproduce.py"),
-    *("test_trace.py", "test_relaxation.py"),
+    *("test_trace.py", "test_relaxation.py", "test_vcycle.py"),
 )
 """The files whose networks are so small that nearly all of their time is spent on compiling."""
 

@@ -49,7 +49,8 @@ def evidence(variables: Any, seen: Any, image: int, label: int) -> np.ndarray | 
     Class activation maps (Zhou et al. 2016): the mean over the places, and the head's bias, is the
     logit. None where the head is not an average and one linear layer.
     """
-    last = seen[max(seen, key=lambda name: (len(name), name))]
+    coarsest = max((name for name in seen if not name.endswith("_up")), key=lambda x: (len(x), x))
+    last = seen.get("level1_up", seen[coarsest])
     values = last.get("u", last.get("r", last.get("x")))
     head = variables["params"].get("head", {})
     weights = np.asarray(head["linear"]["kernel"]) if "linear" in head else None

@@ -16,6 +16,9 @@ from mgnet_jax.analysis.parts import levels_of, scheme_of, steps_of
 from mgnet_jax.analysis.symbol import symmetric_part
 from mgnet_jax.models import Network
 
+STEPS = ("step", "step_up")
+"""What a grid's steps are called, on the way down and up again."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -49,7 +52,7 @@ def doubled(model: Network, variables: Any) -> tuple[Network, Any]:
 
     def longer(path: tuple[str, ...], x: jax.Array) -> jax.Array:
         level, name = path[1], path[2]
-        stacked = level in extra and (name == "step" or (name in "AB" and x.ndim == 5))
+        stacked = level in extra and (name in STEPS or (name in "AB" and x.ndim == 5))
         return jnp.concatenate([x, jnp.repeat(x[-1:], extra[level], 0)]) if stacked else x
 
     grids = enumerate(model.spec.nu, 1)
@@ -76,7 +79,9 @@ def variants(model: Network, variables: Any) -> Iterator[Variant]:
         """Without the steps from `first` on."""
 
         def change(path: tuple[str, ...], x: jax.Array) -> jax.Array:
-            if path[:3] != ("params", level, "step") or path[3] not in (last, "relaxation"):
+            if path[:2] != ("params", level) or path[2] not in STEPS:
+                return x
+            if path[3] not in (last, "relaxation"):
                 return x
             return x.at[first:].set(0)
 
@@ -113,7 +118,7 @@ def _own(x: jax.Array, steps: int) -> slice:
 
 def _reverse(level: str, steps: int) -> Any:
     def change(path: tuple[str, ...], x: jax.Array) -> jax.Array:
-        stacked = path[2] == "step" or (path[2] in "AB" and x.ndim == 5)
+        stacked = path[2] in STEPS or (path[2] in "AB" and x.ndim == 5)
         if path[1] != level or not stacked:
             return x
         return x.at[_own(x, steps)].set(x[_own(x, steps)][::-1])

@@ -33,6 +33,8 @@ def features(
         nonlinear A, which has no batch norms for the last one. In a ResNet the block that halves a
         grid is its hand-over, so that nu blocks have nu residuals there.
       f: the data f^l, (N, H, W, c_f), in the dual form computed for this.
+      of a V-cycle also "level1_up" and the like, with u and r on the way up, from the corrected u.
+
       x: of the other networks, the features after each block of a stage, (blocks, N, H, W, c).
 
       It can be jitted; a network called without this computes and keeps none of it. Flax's own
@@ -57,4 +59,10 @@ def features(
             merged["f"] = place["f"][0]
         if merged:
             found[level] = merged
+        if "u_up" in place:
+            ways = {"u": place["u_up"], "r": place["r_up"]}
+            found[f"{level}_up"] = {
+                name: jnp.concatenate([*place["step_up"][name], *(x[None] for x in after)])
+                for name, after in ways.items()
+            }
     return found

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.layers import Array, Compute, Conv
+from mgnet_jax.models.layers import Array, Compute
 from mgnet_jax.models.maps import Map, Polynomial
 from mgnet_jax.models.relaxation import PLAIN, Relaxation
 
@@ -195,6 +195,9 @@ def smooth(
 class Level(nn.Module):
     """All nu smoothing steps of one grid: (u, r) to (u, r).
 
+    Called again with a correction c, as on the way up of a V-cycle, it goes on from u + c with the
+    same A and B, and with batch norms of its own ("step_up"); A is linear then.
+
     Attributes:
       scheme: what a step is.
       nu: smoothing steps.
@@ -212,8 +215,11 @@ class Level(nn.Module):
     compute: Compute = Compute()
 
     @nn.compact
-    def __call__(self, u: Array, r: Array, train: bool) -> tuple[Array, Any]:
+    def __call__(
+        self, u: Array, r: Array, train: bool, correction: Array | None = None
+    ) -> tuple[Array, Any]:
         scheme, compute = self.scheme, self.compute
+        again = correction is not None
         counts = [None if shared else self.nu for shared in (scheme.share_A, scheme.share_B)]
         A = compute.kernel(self, "A", (3, 3, self.c_u, self.c_f), counts[0])
         if isinstance(scheme.B, Polynomial):
@@ -225,33 +231,22 @@ class Level(nn.Module):
         def A_of(u: Array, place: str) -> Array:
             return scheme.A(u, A, compute, compute.norm(train), f"{place}_u {place}_A")
 
-        f = r if self.first else None
+        if correction is not None:
+            u, r = u + correction, r - compute.conv(correction, A)
+        f = r if self.first and not again else None
         if f is None and (scheme.step.forms_data or recording(self)):
             f = r + A_of(u, "enter")
         start = f if scheme.step.forms_data else r
-        u, end = smooth(scheme, self.nu, u, start, A, B, train, compute)
+        name = "step_up" if again else "step"
+        u, end = smooth(scheme, self.nu, u, start, A, B, train, compute, name)
         left: Array | None = end
         if scheme.step.forms_data:
             left = None if self.last and not scheme.A.linear else end - A_of(u, "leave")
-        record(self, f=f, u=u, r=left)
+        if again:
+            record(self, u_up=u, r_up=left)
+        else:
+            record(self, f=f, u=u, r=left)
         return u, left
-
-
-class Restrict(nn.Module):
-    """To the next coarser grid: u' = s(Pi u) and r' = s(R r), 3x3 kernels with stride 2.
-
-    The paper's f' = s(R (f - A u)) + A' u' is r' + A' u': its residual on entry is r' exactly.
-    """
-
-    c_u: int
-    c_f: int
-    compute: Compute = Compute()
-
-    @nn.compact
-    def __call__(self, u: Array, r: Array, train: bool) -> tuple[Array, Array]:
-        u = Conv(self.c_u, 3, 2, compute=self.compute, name="Pi")(u, train)
-        r = Conv(self.c_f, 3, 2, compute=self.compute, name="R")(r, train)
-        return u, r
 
 
 def recording(module: nn.Module) -> bool:

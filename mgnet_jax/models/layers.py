@@ -151,14 +151,19 @@ class Stem(nn.Module):
 
 
 class Head(nn.Module):
-    """Global average of u (N, H, W, c) and one linear layer with bias: logits (N, num_classes)."""
+    """Global average of u (N, H, W, c) and one linear layer with bias: logits (N, num_classes).
+
+    With `pixels` there is no average: logits of each pixel, (N, H, W, num_classes).
+    """
 
     num_classes: int
     compute: Compute = Compute()
+    pixels: bool = False
 
     @nn.compact
     def __call__(self, u: Array) -> Array:
-        features = jnp.mean(u.astype(self.compute.param_dtype), (1, 2))
+        features = u.astype(self.compute.param_dtype)
+        features = features if self.pixels else jnp.mean(features, (1, 2))
         return linear(self.num_classes, features.shape[-1], self.compute, "linear")(features)
 
 

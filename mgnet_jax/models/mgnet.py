@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mgnet_jax.models.iteration import Level, Restrict, Scheme
+from mgnet_jax.models.iteration import Level, Scheme
 from mgnet_jax.models.layers import Array, Head, Stem
 from mgnet_jax.models.maps import Map, Polynomial
 from mgnet_jax.models.network import Network
@@ -25,6 +25,7 @@ from mgnet_jax.models.notation import (
     sharing_text,
 )
 from mgnet_jax.models.relaxation import PLAIN, Relaxation
+from mgnet_jax.models.transfer import Prolong, Restrict
 
 
 class MgNet(Network):
@@ -38,6 +39,16 @@ class MgNet(Network):
         """A nonlinear A has no dual form: there is no r of which the update is A d."""
         return ("dual", "direct") if self.spec.scheme.A.linear else ("direct",)
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether there is a way up, as in a V-cycle."""
+        return bool(getattr(self.spec, "cycle", ""))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """After a V-cycle u is on the finest grid."""
+        return ("classes", "pixels") if self.goes_back else ("classes",)
+
     why_not: ClassVar[str] = "its A is not linear, and the dual form r <- r - A d needs it to be"
 
     @nn.compact
@@ -48,15 +59,20 @@ class MgNet(Network):
         c_u, c_f = spec.channels[0]
         r = Stem(self.stem, c_f, compute=compute, name="stem")(images, train)
         u = jnp.zeros((*r.shape[:-1], c_u), r.dtype)
-        for level, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
-            if level > 1:
-                restrict = Restrict(c_u, c_f, compute, name=f"restrict{level - 1}")
+        back, passed = self.goes_back, list[tuple[Level, Array, Any]]()
+        for number, (nu, (c_u, c_f)) in enumerate(zip(spec.nu, spec.channels, strict=True), 1):
+            if passed:
+                restrict = Restrict(c_u, c_f, back, compute, name=f"restrict{number - 1}")
                 u, r = restrict(u, r, train)
-            first, last = level == 1, level == len(spec.nu)
-            u, r = Level(scheme, nu, c_u, c_f, first, last, compute, name=f"level{level}")(
-                u, r, train
-            )
-        return Head(self.num_classes, compute, name="head")(u)
+            first, last = back or number == 1, number == len(spec.nu)
+            level = Level(scheme, nu, c_u, c_f, first, last, compute, name=f"level{number}")
+            u, r = level(u, r, train)
+            passed.append((level, u, r))
+        for number in reversed(range(1, len(passed) if back else 1)):
+            level, fine, r = passed[number - 1]
+            correction = Prolong(compute, name=f"prolong{number}")(u, fine, train)
+            u, _ = level(fine, r, train, correction)
+        return Head(self.num_classes, compute, self.output == "pixels", name="head")(u)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +129,8 @@ class MgNetSpec(Grids):
       nu, channels, share_B: see `Grids`.
       degree: B is a polynomial in A of this degree (`-poly(3)`), see `iteration.Polynomial`; None:
         a kernel.
+      cycle: "V" (`MgNet-V`): the grids are also gone back, from coarse to fine, each with a
+        correction from the coarser one and nu_l steps more; "": only down, as the paper's.
       relaxation: classical accelerations (`-damped(0.8)`, `-two-step`), see `relaxation`.
 
     Raises:
@@ -124,9 +142,12 @@ class MgNetSpec(Grids):
 
     degree: int | None = None
     relaxation: Relaxation = PLAIN
+    cycle: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.cycle not in ("", "V"):
+            raise SpecError(f"cycle={self.cycle!r} is not one of '', 'V'")
         if self.degree is None:
             return
         self.set(degree=counts("degree", (self.degree,))[0], share_B=True)
@@ -139,8 +160,8 @@ class MgNetSpec(Grids):
 
     @property
     def published(self) -> bool:
-        """Whether it is one of the paper's, with a kernel B and plain steps."""
-        return self.degree is None and self.relaxation.plain
+        """Whether it is one of the paper's: only down, with a kernel B and plain steps."""
+        return self.degree is None and self.relaxation.plain and not self.cycle
 
     @property
     def scheme(self) -> Scheme:
@@ -152,6 +173,7 @@ class MgNetSpec(Grids):
     def read(cls, reader: Reader) -> Self:
         """Reads `MgNet[2,2,2,2]-[256]-B^l`; `-poly(3)` may stand for B, and `-damped` follow."""
         reader.expect("MgNet", "MgNet")
+        cycle = "V" if reader.accept("-V") else ""
         nu, channels = reader.grids(
             "'[' and the smoothing steps of each grid, as in MgNet[2,2,2,2]", pairs=True
         )
@@ -164,7 +186,7 @@ class MgNetSpec(Grids):
         else:
             share_B = reader.sharing("B")
         relaxation = Relaxation.read(reader) if reader.accept("-") else PLAIN
-        return cls(nu, channels, share_B, degree, relaxation)
+        return cls(nu, channels, share_B, degree, relaxation, cycle=cycle)
 
     @property
     def canonical(self) -> str:
@@ -172,12 +194,18 @@ class MgNetSpec(Grids):
         grids = self.grids
         if self.degree is not None:
             grids = f"{grids.removesuffix('B^l')}poly({self.degree})"
-        return f"MgNet{grids}" + ("" if self.relaxation.plain else f"-{self.relaxation}")
+        name = f"MgNet-{self.cycle}" if self.cycle else "MgNet"
+        return f"{name}{grids}" + ("" if self.relaxation.plain else f"-{self.relaxation}")
 
     @property
     def details(self) -> dict[str, str]:
         """What the parts of the network do, for people."""
         words = super().details
+        if self.cycle:
+            for level in range(1, len(self.nu)):
+                words[f"restrict{level}"] = "R, 3x3/2"
+                words[f"prolong{level}"] = "Pi^T, 3x3/2"
+                words[f"level{level}"] += ", and up again"
         for name, text in words.items():
             if name.startswith("level"):
                 if self.degree is not None:

@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dtype": ("float32", "bfloat16", "float64"),
     "initializer": ("kaiming", "pytorch"),
     "convolution": ALGORITHMS,
+    "output": ("classes", "pixels"),
 }
 """The values of the options that are one of a few words."""
 
@@ -53,6 +54,8 @@ class Network(nn.Module):
       convolution: "auto", "xla" for XLA's own, whose gradients are slow in loops on CPUs, or
         "minimal", faster on CPUs for wide networks, see `convolution.conv`. All can be
         differentiated in forward and in reverse mode; `jax.shard_map` on CPUs takes "xla".
+      output: "classes", logits of the image, or "pixels", of each pixel of the finest grid,
+        (N, H, W, num_classes), of networks that come back to it, as MgNet-V.
     """
 
     spec: Any
@@ -64,6 +67,7 @@ class Network(nn.Module):
     dtype: str = "float32"
     initializer: str = "kaiming"
     convolution: str = "auto"
+    output: str = "classes"
 
     why_not: ClassVar[str] = "its blocks are written in one form"
     """Why a form is missing, for the message."""
@@ -77,6 +81,11 @@ class Network(nn.Module):
     def forms(self) -> tuple[str, ...]:
         """The forms that there are for this family; the first is what "auto" means."""
         return ("dual",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that there are for this network."""
+        return ("classes",)
 
     def __call__(self, images: Array, train: bool = False) -> Array:
         """Logits of images; in training, batch norm is over the batch (N, H, W)."""
@@ -113,6 +122,11 @@ class Network(nn.Module):
             raise ModelError(
                 f"form={self.form!r} is not there for {self.spec}: {self.why_not}; "
                 f"leave form='auto'"
+            )
+        if self.output not in self.outputs:
+            raise ModelError(
+                f"output={self.output!r} is not there for {self.spec}, which ends on its coarsest "
+                f"grid; a network that comes back to the finest one is MgNet-V[2,2]-[32]-B^l"
             )
 
     def _check(self, images: Any) -> None:
