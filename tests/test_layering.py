@@ -37,6 +37,7 @@ ONE_DOOR = {
     "wandb": "training/tracking.py",
     "trackio": "training/tracking.py",
     "huggingface_hub": "trained/hub.py",
+    "jax2onnx": "trained/onnx.py",
     "scipy": "data/photographs/archives.py analysis/linear.py",
     "absl": "commandline.py data/stream.py",  # grain's workers ask for absl's flags
 }

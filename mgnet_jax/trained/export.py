@@ -8,6 +8,7 @@ import numpy as np
 
 from mgnet_jax.models import ModelError, torch_module
 from mgnet_jax.models import pytorch as layouts
+from mgnet_jax.trained import onnx
 from mgnet_jax.trained.card import model_card
 from mgnet_jax.trained.network import Trained
 from mgnet_jax.training.files import replace_file
@@ -15,11 +16,16 @@ from mgnet_jax.weights import folder
 from mgnet_jax.weights.facts import Weights, WeightsError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-STABLEHLO, PYTORCH, MODULE = "model.stablehlo", "pytorch_model.safetensors", "torch_model.py"
+STABLEHLO, ONNX = "model.stablehlo", "model.onnx"
+PYTORCH, MODULE = "pytorch_model.safetensors", "torch_model.py"
 
 
 def export(
-    weights: Weights, out: Path, stablehlo: Sequence[str] = (), pytorch: bool = False
+    weights: Weights,
+    out: Path,
+    stablehlo: Sequence[str] = (),
+    pytorch: bool = False,
+    with_onnx: bool = False,
 ) -> dict[str, str]:
     """Writes a network into a folder, which may hold an older one of the same.
 
@@ -28,13 +34,14 @@ def export(
       out: folder; made if missing.
       stablehlo: platforms out of `PLATFORMS` to write a compiled-language program for.
       pytorch: write its state dict for PyTorch too, and how to make the network there.
+      with_onnx: write an ONNX model too.
 
     Returns:
       What each file is, for people, by its name.
 
     Raises:
       OSError: the folder cannot be written.
-      WeightsError: PyTorch has no such network, or there is no such platform.
+      WeightsError: PyTorch has no such network, there is no such platform, or no jax2onnx.
     """
     trained = Trained(weights)
     files = folder.content(weights)
@@ -45,6 +52,9 @@ def export(
     if stablehlo:
         files[STABLEHLO] = program(trained, stablehlo)
         about[STABLEHLO] = f"uint8 images (N, H, W, C) to logits, for {', '.join(stablehlo)}"
+    if with_onnx:
+        files[ONNX] = onnx.program(trained)
+        about[ONNX] = "uint8 images (n, H, W, C) to logits, in ONNX"
     if pytorch:
         files |= for_pytorch(trained)
         about[PYTORCH] = "its state dict"
