@@ -33,12 +33,16 @@ MODES = 6
 
 
 def fields(rng: np.random.Generator, cells: int, count: int) -> np.ndarray:
-    """Smooth random functions of the unit square at the cells' centres, (count, cells, cells)."""
+    """Smooth random functions of the unit square at the cells' centres, (count, cells, cells).
+
+    Their mean is 0 and their standard deviation 1.
+    """
     x = (np.arange(cells) + 0.5) / cells
     waves = np.cos(np.pi * np.outer(np.arange(MODES + 1), x))
     k = np.arange(MODES + 1)
     size = 1 / (1 + k[:, None] ** 2 + k**2)
     coefficients = rng.normal(size=(count, MODES + 1, MODES + 1)) * size
+    coefficients[:, 0, 0] = 0
     found = np.einsum("nij,iy,jx->nyx", coefficients, waves, waves)
     return found / found.std((1, 2), keepdims=True)
 
@@ -74,7 +78,7 @@ def problems(seed: int, cells: int, count: int) -> tuple[np.ndarray, np.ndarray]
     """Inputs (count, cells, cells, 2), log a and f, and solutions u (count, cells, cells, 1)."""
     rng = np.random.default_rng(seed)
     a = np.where(fields(rng, cells, count) > 0, CONTRAST, 1.0)
-    f = fields(rng, cells, count)
+    f = 1 + fields(rng, cells, count) / 2
     u = np.stack([solve(*pair) for pair in zip(a, f, strict=True)])
     inputs = np.stack([np.log(a) / np.log(CONTRAST) - 0.5, f], -1)
     return inputs.astype(np.float32), u[..., None].astype(np.float32)
@@ -83,8 +87,12 @@ def problems(seed: int, cells: int, count: int) -> tuple[np.ndarray, np.ndarray]
 class UNet(nn.Module):
     """Two convolutions a grid, max-pooling down, transposed convolutions up, skips joined."""
 
-    width: int
+    width: float
     grids: int
+
+    def channels(self, grid: int) -> int:
+        """Twice as many on each coarser grid, up to four times."""
+        return round(self.width * 2 ** min(grid, 2))
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -97,10 +105,10 @@ class UNet(nn.Module):
         for grid in range(self.grids):
             if grid:
                 x = nn.max_pool(x, (2, 2), (2, 2))
-            x = twice(x, self.width * 2 ** min(grid, 2), f"down{grid}")
+            x = twice(x, self.channels(grid), f"down{grid}")
             skips.append(x)
         for grid in reversed(range(self.grids - 1)):
-            channels = self.width * 2 ** min(grid, 2)
+            channels = self.channels(grid)
             x = nn.ConvTranspose(channels, (2, 2), (2, 2), name=f"up{grid}")(x)
             x = twice(jnp.concatenate([x, skips[grid]], -1), channels, f"joined{grid}")
         return nn.Dense(1, name="head")(x)
@@ -113,8 +121,9 @@ def networks(channels: int) -> dict[str, Any]:
     each = 9 * channels**2 + 4 * channels
     steps = round((wanted - 9 * channels**2) / each)
     single = mgnet_jax.create(f"MgNet-V[{steps}]-[{channels}]-B^{{l,i}}", 1, output="pixels")
-    width = min(range(2, 64), key=lambda w: abs(parameters(UNet(w, 5)) - wanted))
-    return {str(v.spec): v, str(single.spec): single, f"U-Net, width {width}": UNet(width, 5)}
+    widths = [w / 4 for w in range(8, 128)]
+    width = min(widths, key=lambda w: abs(parameters(UNet(w, 5)) - wanted))
+    return {str(v.spec): v, str(single.spec): single, f"U-Net, width {width:g}": UNet(width, 5)}
 
 
 def parameters(model: nn.Module) -> int:

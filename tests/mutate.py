@@ -71,14 +71,14 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     ),
     (
         "the batch norms of a step are one",
-        "models/iteration.py",
+        "models/maps.py",
         'x = norm(f"bn_{after}")(',
         'x = norm("bn_K")(',
         "models/test_mgnet.py",
     ),
     (
         "no ReLU after B",
-        "models/iteration.py",
+        "models/maps.py",
         'relu=self.form.startswith("s")',
         "relu=False",
         "models/test_mgnet.py",
@@ -666,7 +666,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     ),
     (
         "no batch norm after B = K",
-        "models/iteration.py",
+        "models/maps.py",
         "if self.norm or self.form",
         "if self.form",
         "models/test_iteration.py",

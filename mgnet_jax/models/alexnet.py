@@ -27,7 +27,8 @@ from mgnet_jax.models.layers import (
     max_pool,
 )
 from mgnet_jax.models.network import Network
-from mgnet_jax.models.notation import Reader, Spec, SpecError
+from mgnet_jax.models.notation import Spec, SpecError
+from mgnet_jax.models.reader import Reader
 
 CONVOLUTIONS = {
     "cifar": (

@@ -17,7 +17,8 @@ from typing import ClassVar, Self
 from mgnet_jax.models.iteration import Scheme
 from mgnet_jax.models.maps import FORMS, Map
 from mgnet_jax.models.mgnet import Grids
-from mgnet_jax.models.notation import Channels, Reader, SpecError
+from mgnet_jax.models.notation import Channels, SpecError
+from mgnet_jax.models.reader import Reader
 
 NU = (2, 2, 2, 2)
 CHANNELS = ((64, 64), (128, 128), (256, 256), (512, 512))

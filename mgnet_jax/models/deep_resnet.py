@@ -21,7 +21,8 @@ from flax import linen as nn
 from mgnet_jax.models.iteration import record, repeat
 from mgnet_jax.models.layers import Array, Compute, Head, Stem
 from mgnet_jax.models.network import Network
-from mgnet_jax.models.notation import Reader, Spec, SpecError, counts, several
+from mgnet_jax.models.notation import Spec, SpecError, counts, several
+from mgnet_jax.models.reader import Reader
 from mgnet_jax.models.resnet import PRE_ACT
 
 IMAGENET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}

@@ -13,7 +13,6 @@ from mgnet_jax.models.maps import Map, Polynomial
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.notation import (
     Channels,
-    Reader,
     Spec,
     SpecError,
     counts,
@@ -24,6 +23,7 @@ from mgnet_jax.models.notation import (
     several,
     sharing_text,
 )
+from mgnet_jax.models.reader import Reader
 from mgnet_jax.models.relaxation import PLAIN, Relaxation
 from mgnet_jax.models.transfer import Prolong, Restrict
 

@@ -8,7 +8,8 @@ from mgnet_jax.models.data_feature import DataFeatureSpec
 from mgnet_jax.models.deep_resnet import DeepSpec
 from mgnet_jax.models.mgnet import MgNetSpec
 from mgnet_jax.models.network import Network, build
-from mgnet_jax.models.notation import Reader, Spec, SpecError
+from mgnet_jax.models.notation import Spec, SpecError
+from mgnet_jax.models.reader import Reader
 from mgnet_jax.models.resnet import ResNetSpec
 from mgnet_jax.models.vgg import VGG19Spec
 

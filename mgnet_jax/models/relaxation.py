@@ -16,7 +16,8 @@ import dataclasses
 
 import numpy as np
 
-from mgnet_jax.models.notation import Reader, SpecError
+from mgnet_jax.models.notation import SpecError
+from mgnet_jax.models.reader import Reader
 
 NAMED = {"plain": (0,), "damped": (0, 1), "two-step": (0, 2), "chebyshev": (2,)}
 """The kinds, with how many numbers each can have in its name; 0: learned."""

@@ -25,7 +25,6 @@ from mgnet_jax.models.layers import Array, Compute, Head, Stem
 from mgnet_jax.models.maps import Map
 from mgnet_jax.models.network import Network
 from mgnet_jax.models.notation import (
-    Reader,
     Spec,
     SpecError,
     counts,
@@ -35,6 +34,7 @@ from mgnet_jax.models.notation import (
     several,
     sharing_text,
 )
+from mgnet_jax.models.reader import Reader
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)

@@ -15,7 +15,8 @@ from mgnet_jax.models.alexnet import Classifier
 from mgnet_jax.models.iteration import record
 from mgnet_jax.models.layers import Array, Conv, Head, adaptive_average_pool, max_pool
 from mgnet_jax.models.network import Network
-from mgnet_jax.models.notation import Reader, Spec
+from mgnet_jax.models.notation import Spec
+from mgnet_jax.models.reader import Reader
 
 STAGES = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
