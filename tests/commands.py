@@ -40,10 +40,15 @@ def killed_after(workdir: Path, step: int, *arguments: str) -> None:
     (workdir / ".lock").unlink(missing_ok=True)
 
 
-def records(workdir: Path) -> list[dict[str, Any]]:
+def records_with_times(workdir: Path) -> list[dict[str, Any]]:
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def records(workdir: Path) -> list[dict[str, Any]]:
     timed = ("images_per_second", "seconds")
-    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+    found = records_with_times(workdir)
+    return [{k: v for k, v in record.items() if k not in timed} for record in found]
 
 
 def newest_state(workdir: Path) -> Any:

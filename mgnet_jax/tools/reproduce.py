@@ -1,5 +1,6 @@
 """Trains the rows of one of the paper's tables, each as a run of its own, and reports on them."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def run(command: Command) -> None:
             say(f"\n=== row {number} of {len(rows)}, seed {seed}: {row.name} on {row.data}")
             config = paper.configuration(row, scale, seed, dict(command.overrides))
             workdir = folder / config.name
-            entry.problem = try_one(config, workdir, command.started)
+            entry.problem = try_one(config, workdir)
             if not entry.problem:
                 entry.add(workdir)
             reproduction.write(entries, folder, title, words)
@@ -90,7 +91,7 @@ def describe(row: "Row", scale: str, overrides: dict[str, Any]) -> "Entry":
     return entry
 
 
-def try_one(config: "ConfigDict", workdir: Path, started: float) -> str:
+def try_one(config: "ConfigDict", workdir: Path) -> str:
     """Trains a run, or goes on with it; returns why not if its data is absent or it diverges."""
     import jax
 
@@ -101,7 +102,7 @@ def try_one(config: "ConfigDict", workdir: Path, started: float) -> str:
     jax.clear_caches()  # the programs of the run before
     try:
         train.check_numerics(config)
-        train.train_one(config, workdir, started, says=False)
+        train.train_one(config, workdir, time.monotonic(), says=False)
     except DataError as error:
         say(f"not run: {error}")
         return f"not run: {error}"

@@ -2,11 +2,12 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Killed, command, records
+from commands import Killed, command, records, records_with_times
 
 from mgnet_jax.config import ConfigError, paper
 from mgnet_jax.models import parse
@@ -58,7 +59,10 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_report(
 ) -> None:
     arguments = ("--mode=reproduce", "--table=1", "--scale=small", "--rows=4", "--seeds=2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
+    begun = time.monotonic()
     assert command(whole, *arguments, *DIGITS) == 0
+    taken = [records_with_times(run)[-1]["seconds"] for run in sorted(whole.glob("0*"))]
+    assert len(taken) == 2 and sum(taken) < time.monotonic() - begun  # each from its own start
     save, saved = Checkpoints.save, []
 
     def dying(checkpoints: Checkpoints, state: Any, facts: Any) -> None:
