@@ -23,7 +23,7 @@ def test_the_command_is_the_module() -> None:
     (script,) = entry_points(group="console_scripts", name="mgnet")
     assert script.value == "mgnet_jax.main:command"
     done = subprocess.run([SCRIPTS / "mgnet", "--help"], capture_output=True, text=True, check=True)
-    assert "--mode: <train|eval|predict|export|report|compare|reproduce|" in done.stdout
+    assert "--mode: <train|eval|predict|export|report|inspect|compare|reproduce|" in done.stdout
     done = subprocess.run([SCRIPTS / "mgnet", "--mode=nothing"], capture_output=True, check=False)
     assert done.returncode == 2
 

@@ -133,7 +133,7 @@ def test_label_smoothing_spreads_the_target() -> None:
 def test_mixed_images_are_trained_on_with_the_labels_of_both() -> None:
     state = new_state()
     images, labels, key = one_part([range(8)])
-    options = {"mixup": 9.0, "label_smoothing": 0.1}
+    options = {"augmentation": Augmentation(mixup=9.0), "label_smoothing": 0.1}
     _, metrics = jax.jit(train_step(**options)[0])(state, images, labels, key)
     part_key = jax.random.split(key, 1)[0]
     both, share = mix(normalise(images[0], **SCALE), jax.random.fold_in(part_key, 3), 9.0, 0.0)
