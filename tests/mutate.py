@@ -1147,6 +1147,62 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "return True",
         "attack/test_two_trainers.py",
     ),
+    (
+        "a two-step smoother forgets what was added",
+        "models/iteration.py",
+        "d = weights[0] * d + weights[1] * before[0]",
+        "d = weights[0] * d + 0 * before[0]",
+        "analysis/test_multigrid.py",
+    ),
+    (
+        "Chebyshev begins with another step",
+        "models/relaxation.py",
+        "[(1 / middle, 0.0)]",
+        "[(1 / half, 0.0)]",
+        "analysis/test_multigrid.py",
+    ),
+    (
+        "a polynomial in A misses a power",
+        "models/maps.py",
+        "in reversed(range(self.degree))",
+        "in reversed(range(1, self.degree))",
+        "analysis/test_multigrid.py",
+    ),
+    (
+        "a V-cycle's correction stays in the residual",
+        "models/iteration.py",
+        "r - compute.conv(correction, A)",
+        "r",
+        "models/test_vcycle.py",
+    ),
+    (
+        "a V-cycle's way up has the batch norms of the way down",
+        "models/iteration.py",
+        'name = "step_up" if again else "step"',
+        'name = "step"',
+        "models/test_vcycle.py",
+    ),
+    (
+        "symbols of kernels without their centre",
+        "analysis/symbol.py",
+        "np.arange(h) - h // 2",
+        "np.arange(h)",
+        "analysis/test_symbol.py",
+    ),
+    (
+        "one step too many is left in",
+        "analysis/variants.py",
+        "x.at[first:].set(0)",
+        "x.at[first + 1 :].set(0)",
+        "analysis/test_trace.py",
+    ),
+    (
+        "the direct residual has another sign",
+        "analysis/trace.py",
+        "data + scheme.sign * Au",
+        "data - scheme.sign * Au",
+        "analysis/test_trace.py",
+    ),
 ]
 
 

@@ -124,6 +124,7 @@ def test_a_disk_that_is_full_at_the_start(
     assert_as_uninterrupted(attack.workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while(
     attack: Attack, small_disk: Path, uninterrupted: Path
 ) -> None:

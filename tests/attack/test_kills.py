@@ -50,6 +50,7 @@ def kill_in_a_save(workdir: Path, rng: random.Random, *flags: str) -> None:
     raise AssertionError("no kill was within a save")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again(uninterrupted: Path, tmp_path: Path) -> None:
     workdir, rng = tmp_path / "run", random.Random(1)
     kill_in_a_save(workdir, rng)

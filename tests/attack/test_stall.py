@@ -23,6 +23,7 @@ Job.train_steps = hanging
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_stalls_ends_and_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     flags = ("--config.supervise.stall_minutes=0.03", "--config.checkpoint.every_steps=1")

@@ -10,7 +10,12 @@ SHORT = ("--config.train.epochs=2", "--config.optim.warmup_epochs=0.5", "--confi
 
 
 @pytest.mark.parametrize(
-    "name", ["AlexNet", "WRN-10-1-dropout0.3", "pre-act ResNet[1,2]-[8]-A^l-B^l@table3"]
+    "name",
+    [
+        pytest.param("AlexNet", marks=pytest.mark.slow),
+        pytest.param("WRN-10-1-dropout0.3", marks=pytest.mark.slow),
+        "pre-act ResNet[1,2]-[8]-A^l-B^l@table3",
+    ],
 )
 def test_a_network_trains_and_the_same_command_gives_the_same(name: str, tmp_path: Path) -> None:
     arguments = (f"--config.model.spec={name}", *SHORT, "--config.optim.learning_rate=0.01")

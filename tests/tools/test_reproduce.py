@@ -54,6 +54,7 @@ def test_a_small_network_is_the_same_network_with_fewer_channels() -> None:
         paper.configuration(paper.rows(4)[0], "small", 0, {})
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_to_the_same_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -209,6 +209,7 @@ def test_held_out_images_choose_the_best_epoch(
     assert (found.step, found.score) == (best["step"], best["validation_accuracy"])
 
 
+@pytest.mark.slow
 def test_all_options_together(tmp_path: Path) -> None:
     arguments = [
         "--config.model.spec=MgNet[1,1]-[(6,4),(8,5)]-B^{l,i}",

@@ -198,7 +198,11 @@ def photographs(folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("counts", "prepared"), [((1, 2), False), pytest.param((1, 2, 3), True, marks=pytest.mark.slow)]
+    ("counts", "prepared"),
+    [
+        pytest.param((1, 2), False, marks=pytest.mark.slow),
+        pytest.param((1, 2, 3), True, marks=pytest.mark.slow),
+    ],
 )
 def test_photographs_are_read_by_all(
     counts: tuple[int, ...], prepared: bool, tmp_path: Path
@@ -254,6 +258,7 @@ def test_a_signal_to_any_stops_all_at_one_step(
     assert saved(tmp_path / "run")[-1] == step
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_to_the_same_end(alone: Any, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     every = (*DIGITS, "--config.checkpoint.every_steps=2")
@@ -265,7 +270,13 @@ def test_another_number_of_processes_goes_on_to_the_same_end(alone: Any, tmp_pat
     assert_same({**one, "records": []}, {**other, "records": []})
 
 
-@pytest.mark.parametrize(("number", "trial"), trials((signal.SIGKILL,), (signal.SIGSTOP,)))
+@pytest.mark.parametrize(
+    ("number", "trial"),
+    [
+        *trials((signal.SIGKILL,)),
+        *(pytest.param(signal.SIGSTOP, i, marks=pytest.mark.slow) for i in range(5)),
+    ],
+)
 def test_a_dead_or_hanging_process_ends_the_others(number: int, trial: int, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     run = Processes(2, workdir, *LONG, timeout=30)

@@ -55,7 +55,7 @@ print(json.dumps(result))
 """
 
 
-@pytest.fixture(scope="module", params=["1,4", pytest.param("1,2,8", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param("1,2,8", marks=pytest.mark.slow)])
 def runs(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> tuple[Path, dict[str, Any]]:

@@ -53,7 +53,11 @@ def needed(model: Any, image: tuple[int, int, int], batch: int) -> int:
 @pytest.mark.parametrize(
     ("name", "size", "batch", "classes", "options"),
     [
-        ("MgNet[2,2,2,2]-[64,128,256,512]-B^l", 224, 8, 1000, {"stem": "imagenet"}),
+        pytest.param(
+            "MgNet[2,2,2,2]-[64,128,256,512]-B^l",
+            *(224, 8, 1000, {"stem": "imagenet"}),
+            marks=pytest.mark.slow,
+        ),
         ("MgNet[2,2]-[64]-B^l", 32, 32, 10, {"dtype": "bfloat16"}),
         ("MgNet[2,3]-[64]-B^{l,i}", 32, 32, 10, {"remat": "steps"}),
     ],
