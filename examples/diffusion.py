@@ -188,7 +188,7 @@ def draw(path: Path, model: nn.Module, made: Any, inputs: np.ndarray, u: np.ndar
     variables, scale = made
     found = np.asarray(model.apply(variables, inputs[:1]) * scale)[0, ..., 0]
     pictures = {
-        "a (1 or 10)": inputs[0, ..., 0],
+        "a": CONTRAST ** (inputs[0, ..., 0] + 0.5),
         "f": inputs[0, ..., 1],
         "u": u[0, ..., 0],
         "u found": found,

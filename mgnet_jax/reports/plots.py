@@ -80,7 +80,8 @@ def growth(traces: Sequence[Trace]) -> bytes:
         other.set(ylim=(0, 105), ylabel="zeros of u (%)")
         other.spines["top"].set_visible(False)
         lines = [*ax.lines, *other.lines]
-    axes[0].legend(lines, [line.get_label() for line in lines], frameon=False, fontsize=8)
+    names = [line.get_label() for line in lines]
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False)
     return _png(figure)
 
 
@@ -127,7 +128,7 @@ def damping(dynamics: Sequence[Dynamics]) -> bytes:
             colour = COLOURS[(d.step - 1) % len(COLOURS)]
             ax.plot(middle, d.damping, ".-", color=colour, label=f"step {d.step}")
         _tidy(ax, title=name, xlabel="frequency / π", ylabel="‖E e‖ / ‖e‖", xlim=(0, 1))
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * max(1.0, *(d.damping.max() for d in dynamics if d.level == name)))
         ax.legend(frameon=False, fontsize=8)
     return _png(figure)
 
