@@ -52,6 +52,12 @@ def test_networks_have_about_as_many_parameters(example: dict[str, Any]) -> None
     assert len(sizes) == 3 and max(sizes) < 1.15 * min(sizes)
 
 
+def test_the_figures_of_the_mathematics_are_drawn(tmp_path: Path) -> None:
+    runpy.run_path(str(PATH.with_name("figures.py")))["main"]([f"--out={tmp_path}"])
+    drawn = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(drawn) == {"smoothing.png", "grids.png"} and min(drawn.values()) > 10_000
+
+
 @pytest.mark.slow
 def test_it_learns(example: dict[str, Any], tmp_path: Path) -> None:
     small = ["--problems=60", "--tests=4", "--epochs=6", "--batch=10", "--cells=16"]
