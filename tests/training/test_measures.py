@@ -38,16 +38,15 @@ def test_norms_are_of_the_step_as_it_was_taken(parts: int) -> None:
     state = create_state(model, optimizer, jax.random.key(0), (6, 6, 1))
     chosen = measures.chosen("grad_norm, param_norm,top5,grad_norm")
     assert [m.name for m in chosen] == ["grad_norm", "param_norm", "top5"]
-    options: dict[str, Any] = {"crop_padding": 0, "flip": False, "label_smoothing": 0.0}
     step = steps.make_train_step(
         model,
         optimizer,
         sharding.make_mesh(jax.devices()[:1]),
         mean=(0.0,),
         std=(1.0,),
+        label_smoothing=0.0,
         ema_decay=0.0,
         measures=chosen,
-        **options,
     )
     images = RNG.integers(0, 256, (parts, 8 // parts, 6, 6, 1), np.uint8)
     labels = RNG.integers(0, 3, (parts, 8 // parts)).astype(np.int32)

@@ -14,6 +14,7 @@ from commands import SMALL, command, killed_after, newest_state, records
 from mgnet_jax.config import CHANGEABLE, default, flatten
 from mgnet_jax.config.table import KEYS
 from mgnet_jax.data import sets
+from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.training import steps
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.job import Job
@@ -25,16 +26,16 @@ EVERY = (*SMALL, "--config.checkpoint.every_steps=10", "--config.log.every_steps
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step in 25 has images that are not finite, chosen by its random key."""
-    augment, normalise = steps.augment, steps.normalise
+    augmented, normalise = Augmentation.of_pixels, steps.normalise
 
-    def blacken(images: jax.Array, key: jax.Array, *options: Any) -> jax.Array:
+    def blacken(self: Augmentation, images: jax.Array, key: jax.Array) -> jax.Array:
         bad = jax.random.uniform(jax.random.fold_in(key, 9)) < 0.04
-        return jnp.where(bad, jnp.uint8(0), augment(images, key, *options))
+        return jnp.where(bad, jnp.uint8(0), augmented(self, images, key))
 
     def spoil(images: jax.Array, *scale: Any) -> jax.Array:
         return jnp.where(jnp.max(images) == 0, jnp.nan, normalise(images, *scale))
 
-    monkeypatch.setattr(steps, "augment", blacken)
+    monkeypatch.setattr(Augmentation, "of_pixels", blacken)
     monkeypatch.setattr(steps, "normalise", spoil)
 
 
