@@ -18,7 +18,7 @@ import mgnet_jax
 from mgnet_jax.main import main as mgnet
 from mgnet_jax.models import file_name, parse
 
-CHANNELS = "[16,32,48,64]"
+CHANNELS = "[8,16,32,64]"
 NETWORKS = (
     *(f"MgNet[{n},{n},{n},{n}]-{CHANNELS}-B^l" for n in (1, 2, 3)),
     f"MgNet[2,2,2,2]-{CHANNELS}-B^l-damped",
@@ -29,10 +29,10 @@ NETWORKS = (
     f"MgNet-V[1,1,1,1]-{CHANNELS}-B^l",
 )
 RECIPE = (
-    *("--config=cifar100", "--config.data.train_images=10000", "--config.train.epochs=15"),
+    *("--config=cifar100", "--config.data.train_images=10000", "--config.train.epochs=12"),
     *("--config.train.batch_size=100", "--config.optim.learning_rate=0.1"),
     *("--config.optim.schedule=cosine", "--config.optim.nesterov=True"),
-    *("--config.optim.warmup_epochs=1", "--config.eval.every_epochs=15"),
+    *("--config.optim.warmup_epochs=1", "--config.eval.every_epochs=12"),
 )
 
 

@@ -1183,6 +1183,13 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "models/test_vcycle.py",
     ),
     (
+        "batch norm hands on float32",
+        "models/norm.py",
+        "return (nn.relu(y) if relu else y).astype(x.dtype)",
+        "return nn.relu(y) if relu else y",
+        "models/test_compiled.py",
+    ),
+    (
         "symbols of kernels without their centre",
         "analysis/symbol.py",
         "np.arange(h) - h // 2",
