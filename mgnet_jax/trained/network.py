@@ -18,6 +18,7 @@ from mgnet_jax.data.augment import normalise
 from mgnet_jax.models import Network, features
 from mgnet_jax.trained import hub
 from mgnet_jax.training.initial import read_weights
+from mgnet_jax.training.scoring import Scoring
 from mgnet_jax.weights.facts import Facts, Weights
 
 
@@ -107,13 +108,13 @@ class Trained:
 
     def logits_of(self, variables: Any, images: jax.Array) -> jax.Array:
         """Logits (N, classes) of uint8 pixels or of floats from 0 to 1; pure, to be traced."""
-        x = self._normalised(images)
-        return self.model.apply(variables, x, train=False)  # type: ignore[return-value]
+        return self.scoring.logits(variables, _pixels(images))
 
-    def _normalised(self, images: jax.Array) -> jax.Array:
-        """What the network takes, of uint8 pixels or of floats from 0 to 1."""
-        pixels = images if images.dtype == jnp.uint8 else images * 255
-        return normalise(pixels, self.facts.mean, self.facts.std)
+    @cached_property
+    def scoring(self) -> Scoring:
+        """How its images are scored: as the run scored them, with mirror images or without."""
+        flip = bool(self.facts.config.get("eval.flip", False))
+        return Scoring(self.model, self.facts.mean, self.facts.std, flip)
 
     @cached_property
     def _probabilities(self) -> Any:
@@ -144,7 +145,8 @@ class Trained:
         """What the network computes on its way, see `models.features`, as NumPy arrays."""
         x = self._as_batch(images)
         with self.precision():
-            found = features(self.model, self.variables, self._normalised(jnp.asarray(x)))
+            normalised = normalise(_pixels(jnp.asarray(x)), self.facts.mean, self.facts.std)
+            found = features(self.model, self.variables, normalised)
             return jax.tree.map(np.asarray, found)
 
     def _in_batches(self, compute: Any, images: Any, batch_size: int) -> np.ndarray:
@@ -187,3 +189,8 @@ class Trained:
         return (
             x if x.dtype == np.float64 and self.facts.dtype == "float64" else x.astype(np.float32)
         )
+
+
+def _pixels(images: jax.Array) -> jax.Array:
+    """From 0 to 255, of uint8 pixels or of floats from 0 to 1."""
+    return images if images.dtype == jnp.uint8 else images * 255

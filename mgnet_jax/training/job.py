@@ -21,6 +21,7 @@ from mgnet_jax.training import feed, measures, optim, sharding, steps
 from mgnet_jax.training.agreement import Agreement
 from mgnet_jax.training.measures import Metrics
 from mgnet_jax.training.pace import Pace
+from mgnet_jax.training.scoring import Scoring
 from mgnet_jax.training.state import TrainState, create_state
 
 RATES = 1024  # learning rates computed at a time
@@ -75,6 +76,7 @@ class Job:
         self.step_rng = self._step_rng
         mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
         self.scale: Any = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+        self.scoring = Scoring(self.model, **self.scale, flip=config.eval.flip)
 
     def _create_state(self, rng: jax.Array) -> TrainState:
         shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0
@@ -235,9 +237,7 @@ class Job:
     @cached_property
     def _scores(self) -> dict[str, Any]:
         return {
-            name: steps.make_score(
-                self.model, split, self.mesh, measures=self.measures, **self.scale
-            )
+            name: steps.make_score(self.scoring, split, self.mesh, measures=self.measures)
             for name, split in self.scored_feeds.items()
         }
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mgnet_jax.data.augment import normalise
 from mgnet_jax.training.job import Job
 from mgnet_jax.training.progress import table
 
@@ -57,7 +56,7 @@ def look(job: Job, variables: Any) -> Outcomes:
     @jax.jit
     def one_batch(variables: Any, arrays: Any) -> tuple[jax.Array, ...]:
         images, labels = split.batch(arrays, 0)
-        logits: Any = job.model.apply(variables, normalise(images, **job.scale), train=False)
+        logits = job.scoring.logits(variables, images)
         p = jax.nn.softmax(logits.astype(jnp.float32), -1)
         found = jnp.argmax(p, -1).astype(jnp.int32)
         return labels, found, jnp.max(p, -1)

@@ -16,6 +16,7 @@ from mgnet_jax.data.augment import Augmentation, normalise
 from mgnet_jax.training import sharding
 from mgnet_jax.training.feed import Feed
 from mgnet_jax.training.measures import Measure, Metrics, measure
+from mgnet_jax.training.scoring import Scoring
 from mgnet_jax.training.state import TrainState
 
 NO_AUGMENTATION = Augmentation()
@@ -180,13 +181,7 @@ def make_train_chunk(
 
 
 def make_score(
-    model: nn.Module,
-    feed: Feed,
-    mesh: Mesh,
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    measures: tuple[Measure, ...] = (),
+    scoring: Scoring, feed: Feed, mesh: Mesh, *, measures: tuple[Measure, ...] = ()
 ) -> Any:
     """Scores many batches in one compiled call.
 
@@ -203,7 +198,7 @@ def make_score(
         def one_batch(i: Any, metrics: Metrics) -> Metrics:
             images, labels = feed.batch(arrays, i)
             images = jax.lax.with_sharding_constraint(images, sharding.batch(mesh))
-            logits: Any = model.apply(variables, normalise(images, mean, std), train=False)
+            logits = scoring.logits(variables, images)
             mask = labels >= 0
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return metrics + measure(measures, losses, logits, labels, mask)

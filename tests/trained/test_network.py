@@ -1,5 +1,6 @@
 """A trained network apart from its run: the same numbers, whatever way it was kept."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from commands import command, records
 import mgnet_jax
 from mgnet_jax.data import sources
 from mgnet_jax.trained.network import ImagesError, Trained
+from mgnet_jax.weights.facts import Weights
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,16 @@ def test_predicting_scores_as_training_did(network: Trained, images: np.ndarray)
     assert np.mean(p.argmax(1) == labels) == network.facts.scores["test_accuracy"]
     loss = -np.mean(np.log(p[np.arange(360), labels]))
     assert loss == pytest.approx(network.facts.scores["test_loss"], rel=1e-5)
+
+
+def test_with_mirror_images_it_predicts_as_its_run_scored(
+    network: Trained, images: np.ndarray
+) -> None:
+    facts = dataclasses.replace(network.facts, config={**network.facts.config, "eval.flip": True})
+    both = Trained(Weights(facts, network.arrays)).logits(images)
+    expected = (network.logits(images) + network.logits(images[:, :, ::-1])) / 2
+    np.testing.assert_allclose(both, expected, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(both, network.logits(images), atol=0.1)
 
 
 def test_the_test_set_is_scored_the_same_from_the_export(

@@ -16,6 +16,7 @@ from mgnet_jax.models import create
 from mgnet_jax.training import sharding, steps
 from mgnet_jax.training.feed import ResidentScoring, ResidentTraining
 from mgnet_jax.training.measures import Metrics
+from mgnet_jax.training.scoring import Scoring
 from mgnet_jax.training.state import TrainState, create_state
 
 SCALE = {"mean": (0.4,), "std": (0.3,)}
@@ -160,14 +161,22 @@ def test_ema_averages_weights_and_statistics_and_is_what_is_scored() -> None:
     assert new_state().variables.keys() == {"params", "batch_stats"}
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(1, 1), (10, 2), (37, 1), (64, 2)])
-def test_every_image_is_scored_once_whatever_the_batch_size(batch_size: int, devices: int) -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "flip"),
+    [(1, 1, False), (10, 2, False), (37, 1, True), (64, 2, False)],
+)
+def test_every_image_is_scored_once_whatever_the_batch_size(
+    batch_size: int, devices: int, flip: bool
+) -> None:
     variables = new_state().variables
     logits = MODEL.apply(variables, normalise(IMAGES, **SCALE))
+    if flip:  # the mirror image's too
+        mirrored = MODEL.apply(variables, normalise(IMAGES[:, :, ::-1], **SCALE))
+        logits = (logits + mirrored) / 2
     log_p = jax.nn.log_softmax(logits)
     mesh = sharding.make_mesh(jax.devices()[:devices])
     feed = ResidentScoring(ImageSet(IMAGES, LABELS), batch_size, mesh)
-    score = steps.make_score(MODEL, feed, mesh, **SCALE)
+    score = steps.make_score(Scoring(MODEL, **SCALE, flip=flip), feed, mesh)
     metrics, middle = Metrics.zero(), feed.batches // 2
     for start, count in ((0, middle), (middle, feed.batches - middle)):
         metrics = score(variables, metrics, feed.arrays(start, count), count)

@@ -9,6 +9,9 @@ from mgnet_jax.data.info import Info
 
 KEYS = {
     "eval.batch_size": at_least(1, 512, "images scored at once; no effect on the result"),
+    "eval.flip": Key(
+        False, "score an image by its mean logits and its mirror image's; twice the work"
+    ),
     "eval.every_epochs": at_least(1, 1, "epochs between scores; the last is always scored"),
     "checkpoint.every_steps": at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
     "checkpoint.keep": at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
