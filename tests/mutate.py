@@ -212,9 +212,16 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "mean and std are ignored in scoring",
         "training/job.py",
-        "self.model, split, self.mesh, measures=self.measures, **self.scale",
-        "self.model, split, self.mesh, mean=self.data.info.mean, std=self.data.info.std",
+        "Scoring(self.model, **self.scale, flip",
+        "Scoring(self.model, data.info.mean, data.info.std, flip",
         "training/test_job.py",
+    ),
+    (
+        "the mirror image is the image",
+        "training/scoring.py",
+        "x[:, :, ::-1]",
+        "x[:, :, :]",
+        "trained/test_network.py",
     ),
     (
         "mean is ignored",
