@@ -2,10 +2,11 @@
 
     python examples/diffusion.py --out=FOLDER
 
-Three networks with about as many parameters are trained alike on problems of 64x64 cells, which are
-made and solved here with SciPy: MgNet-V, a V-cycle whose grids share A and B; the same smoothing
-steps on the finest grid alone; a U-Net (Ronneberger et al. 2015). They are scored by the relative
-L2 error of u, and once more, as they are, on the same kind of problem with 128x128 cells.
+Networks with about as many parameters are trained alike on problems of 64x64 cells, which are made
+and solved here with SciPy: MgNet-V, a V-cycle whose grids share A and B, with two smoothing steps a
+grid and with four, which take no more parameters; the same smoothing steps on the finest grid
+alone; a U-Net (Ronneberger et al. 2015). They are scored by the relative L2 error of u, and once
+more, as they are, on the same kind of problem with 128x128 cells.
 """
 
 import argparse
@@ -115,15 +116,19 @@ class UNet(nn.Module):
 
 
 def networks(channels: int) -> dict[str, Any]:
-    """The three, the second and the third as near to the first's parameters as they come."""
-    v = mgnet_jax.create(f"MgNet-V[2,2,2,2,2]-[{channels}]-B^l", 1, output="pixels")
+    """V-cycles, and two others as near to their parameters as they come, by name."""
+    v, more = (
+        mgnet_jax.create(f"MgNet-V[{nu}]-[{channels}]-B^l", 1, output="pixels")
+        for nu in ("2,2,2,2,2", "4,4,4,4,4")
+    )
     wanted = parameters(v)
     each = 9 * channels**2 + 4 * channels
     steps = round((wanted - 9 * channels**2) / each)
     single = mgnet_jax.create(f"MgNet-V[{steps}]-[{channels}]-B^{{l,i}}", 1, output="pixels")
     widths = [w / 4 for w in range(8, 128)]
     width = min(widths, key=lambda w: abs(parameters(UNet(w, 5)) - wanted))
-    return {str(v.spec): v, str(single.spec): single, f"U-Net, width {width:g}": UNet(width, 5)}
+    named = {str(model.spec): model for model in (v, more, single)}
+    return named | {f"U-Net, width {width:g}": UNet(width, 5)}
 
 
 def parameters(model: nn.Module) -> int:
@@ -202,7 +207,7 @@ def draw(path: Path, model: nn.Module, made: Any, inputs: np.ndarray, u: np.ndar
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains and scores all three; writes diffusion.json and diffusion.png."""
+    """Trains and scores them; writes diffusion.json and diffusion.png."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--problems", type=int, default=1000, help="to train on")
     parser.add_argument("--tests", type=int, default=100, help="to score, of each size")
@@ -211,15 +216,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--channels", type=int, default=16, help="of MgNet-V")
     parser.add_argument("--cells", type=int, default=64, help="a side; scored on twice as many too")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
+    parser.add_argument("--only", default="", help="networks, by parts of their names, as 'V[2;U'")
     parser.add_argument("--out", type=Path, default=Path("."))
     args = parser.parse_args(arguments)
+    words, known = args.only.split(";"), networks(args.channels)
+    chosen = {name: m for name, m in known.items() if any(word in name for word in words)}
+    if not chosen:
+        parser.error(f"--only={args.only!r} is part of none of {', '.join(known)}")
     begun = time.monotonic()
     train = problems(0, args.cells, args.problems)
     tests = {n: problems(1, n, args.tests) for n in (args.cells, 2 * args.cells)}
     print(f"{args.problems + 2 * args.tests} problems solved in {time.monotonic() - begun:.0f} s")
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, model in networks(args.channels).items():
+    for name, model in chosen.items():
         for seed in range(args.seeds):
             print(f"{name}, {parameters(model):,} parameters, seed {seed}")
             made, seconds = trained(model, *train, args.epochs, args.batch, seed)

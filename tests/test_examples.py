@@ -49,7 +49,15 @@ def test_fields_are_the_same_functions_on_every_grid(example: dict[str, Any]) ->
 
 def test_networks_have_about_as_many_parameters(example: dict[str, Any]) -> None:
     sizes = [example["parameters"](model) for model in example["networks"](16).values()]
-    assert len(sizes) == 3 and max(sizes) < 1.15 * min(sizes)
+    assert len(sizes) == 4 and max(sizes) < 1.15 * min(sizes)
+
+
+def test_a_name_that_none_has_is_said(
+    example: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        example["main"](["--only=nope"])
+    assert "'nope' is part of none of MgNet-V[2,2,2,2,2]" in capsys.readouterr().err
 
 
 def test_the_figures_of_the_mathematics_are_drawn(tmp_path: Path) -> None:
@@ -61,7 +69,8 @@ def test_the_figures_of_the_mathematics_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_it_learns(example: dict[str, Any], tmp_path: Path) -> None:
     small = ["--problems=60", "--tests=4", "--epochs=6", "--batch=10", "--cells=16"]
-    example["main"]([*small, "--channels=8", f"--out={tmp_path}"])
+    only = "--only=V[2;V[1;U-Net"
+    example["main"]([*small, only, "--channels=8", f"--out={tmp_path}"])
     rows = json.loads((tmp_path / "diffusion.json").read_text())
     assert len(rows) == 3
     assert rows[0]["error_16"] < 1  # better than u = 0
