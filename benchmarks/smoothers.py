@@ -7,16 +7,9 @@ smoothing, and the V-cycle, with several seeds, each a run of its own that is go
 table and writes smoothers.csv. About a minute a run and step a grid on 2 cores.
 """
 
-import argparse
-import csv
-import json
-import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
-import mgnet_jax
-from mgnet_jax.main import main as mgnet
-from mgnet_jax.models import file_name, parse
+from study import options, study
 
 CHANNELS = "[8,16,32,64]"
 NETWORKS = (
@@ -38,33 +31,7 @@ RECIPE = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is not trained yet; prints and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_dir", required=True, help="folder of CIFAR-100's files")
-    parser.add_argument("--out", type=Path, default=Path("runs/smoothers"))
-    parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args(arguments)
-    rows = []
-    for name in NETWORKS:
-        scores = []
-        for seed in range(args.seeds):
-            workdir = args.out / f"{file_name(name)}-seed{seed}"
-            given = (f"--config.model.spec={name}", f"--config.seed={seed}")
-            data = f"--config.data.dir={args.data_dir}"
-            if mgnet(["mgnet", *RECIPE, *given, data, f"--workdir={workdir}"]):
-                raise SystemExit(f"{name}, seed {seed} did not end")
-            records = [json.loads(x) for x in (workdir / "metrics.jsonl").open()]
-            scores.append(100 * [r for r in records if r.get("test_accuracy")][-1]["test_accuracy"])
-        costs = mgnet_jax.count(mgnet_jax.create(parse(name), 100), (32, 32, 3))
-        row = {"network": name, "parameters": costs.parameters, "MMAC": round(costs.macs / 1e6, 1)}
-        row |= {"seeds": len(scores), "accuracy %": round(statistics.fmean(scores), 2)}
-        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-        rows.append(row | {"standard deviation": round(spread, 2)})
-        with (args.out / "smoothers.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    for row in rows:
-        print("  ".join(f"{value}" for value in row.values()))
+    study("smoothers", NETWORKS, RECIPE, options(__doc__, "smoothers").parse_args(arguments))
 
 
 if __name__ == "__main__":
