@@ -1,7 +1,11 @@
 """The command line: its flags, its tools from the registry, and what it does with mistakes."""
 
 import dataclasses
+import os
+import platform
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +209,48 @@ def test_a_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_bucket_is_no_workdir(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["main", "--workdir=gs://bucket/run"]) == 2
     assert "--workdir=gs://bucket/run is in a bucket" in capsys.readouterr().err
+
+
+FREED = """
+import ctypes, os, threading
+from mgnet_jax.main import keep_freed_memory
+
+{call}
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+def use():
+    block = libc.malloc(100 << 20)
+    libc.memset(block, 1, 100 << 20)
+    libc.free(block)
+
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+print(int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc")
+@pytest.mark.parametrize(
+    ("call", "environment", "kept"),
+    [
+        ("keep_freed_memory()", {}, True),
+        ("keep_freed_memory()", {"MALLOC_TRIM_THRESHOLD_": "131072"}, False),
+        ("", {}, False),
+    ],
+)
+def test_memory_that_was_freed_is_kept_for_the_next_array(
+    call: str, environment: dict[str, str], kept: bool
+) -> None:
+    """MiB that a process has after 100 were freed; nothing is done if the environment speaks."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FREED.format(call=call)],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (int(done.stdout) > 100) == kept
