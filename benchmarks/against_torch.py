@@ -21,6 +21,7 @@ from mgnet_jax.config import default
 from mgnet_jax.data.augment import Augmentation
 from mgnet_jax.data.info import ImageSet
 from mgnet_jax.data.order import Batches
+from mgnet_jax.main import keep_freed_memory
 from mgnet_jax.models import parse
 from mgnet_jax.training import sharding, steps
 from mgnet_jax.training.feed import ResidentTraining
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each in a round")
     parser.add_argument("--ours", default="auto,minimal", help="values of model.convolution")
     args = parser.parse_args()
+    keep_freed_memory()  # for both
     torch = importlib.util.find_spec("torch")
     if not torch:
         say("PyTorch is not installed (pip install -e '.[torch]'): ours alone")
