@@ -91,6 +91,11 @@ def images_at_a_time(x: tuple[int, ...], g: tuple[int, ...], size: int, stride: 
     return next(whole, even[0]) if most > 1 else 1
 
 
+def leaves_some(x: tuple[int, ...], g: tuple[int, ...], size: int, stride: int) -> bool:
+    """Whether some images are left for the end, fewer than are shifted at a time."""
+    return x[0] % images_at_a_time(x, g, size, stride) > 0
+
+
 def working_elements(x: tuple[int, ...], g: tuple[int, ...], size: int, stride: int) -> int:
     """What `gradient_of_kernel` keeps at a time: the images padded and shifted, and three sums."""
     some = images_at_a_time(x, g, size, stride)

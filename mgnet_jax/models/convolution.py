@@ -175,6 +175,13 @@ def working_memory(name: str, geometry: Geometry, dtype: Any) -> int:
     return elements * max(4, jnp.dtype(dtype).itemsize)
 
 
+def in_two_parts(name: str, geometry: Geometry, dtype: Any) -> bool:
+    """Whether a CPU computes a gradient of a kernel in a loop, and what is left after it."""
+    if name != "conv_k" or _algorithm("k", geometry, jnp.dtype(dtype)) != "products":
+        return False
+    return conv_cpu.leaves_some(geometry.x, geometry.y, geometry.kernel[0], geometry.stride)
+
+
 def _on_cpus(one: Callable, several: Callable) -> Callable:
     """The lowering for CPUs: what one device runs may loop over images, which several divide."""
     lower_one, lower_several = (mlir.lower_fun(f, multiple_results=False) for f in (one, several))

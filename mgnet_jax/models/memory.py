@@ -9,7 +9,8 @@ rules:
 - A value that must be in memory for one reader is there for all of them, unless it is made of one
   array as large; then the other readers compute it again.
 - What depends on nothing slow that is still to come is done at once: kernels are transposed for the
-  backward pass when the step begins. Gradients of kernels that are loops (on CPUs) are done last.
+  backward pass when the step begins. Gradients of kernels that are a loop and a rest of
+  images (on CPUs) are done last.
 - A parameter is replaced in place. If its gradient does not wait for all who read the old one, it
   is copied.
 """
@@ -148,10 +149,10 @@ def _live(program: Program, results: set[Value]) -> list[Operation]:
 
 
 def _late(live: list[Operation]) -> dict[Operation, float]:
-    """When gradients of kernels that are loops are done: after what leads on to earlier layers."""
+    """When gradients of kernels in two parts are done: after what leads on to earlier layers."""
     late, after, scan = {}, None, None
     for op in reversed([op for op in live if op.slow]):
-        if op.working and op.loops and after:
+        if op.in_two_parts and after:
             late[op] = (scan or after).index + 0.5
         after, scan = op, op if op.name == "scan" else scan
     return late

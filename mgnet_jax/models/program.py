@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mgnet_jax.models.convolution import working_memory
+from mgnet_jax.models.convolution import in_two_parts, working_memory
 
 _CONVOLUTIONS = ("conv_", "dot_general")
 _WINDOWS = ("reduce_window", "scatter")
@@ -53,6 +53,7 @@ class Operation:
       body: of a loop, its program.
       widened: of a loop, what convolutions in it read.
       working: bytes that it takes while it is done, besides what it reads and makes.
+      in_two_parts: whether it reads its inputs in a loop and once more after it.
       index: its place in the traced program.
       ready: the index of the last slow operation that it waits for; its own if it is slow itself;
         half as much more if it comes after that and what follows from it.
@@ -73,7 +74,7 @@ class Operation:
         self.windows = self.convolves or name.startswith(_WINDOWS)
         self.sums = name.startswith(_SUMS)
         self.buffered = self.windows or name.startswith(_OTHERS)
-        self.loops = name == "conv_k"
+        self.in_two_parts = False
         self.slow = self.convolves or self.sums or name == "scan"
 
     @property
@@ -152,7 +153,11 @@ class Program:
         made = self.add(name, flat, outputs, (name, str(params), *same))
         on_cpu = self._alone and jax.default_backend() == "cpu"
         if on_cpu and "geometry" in params and made[0].by is not None:
-            made[0].by.working = working_memory(name, params["geometry"], outputs[0].dtype)
+            asked = name, params["geometry"], outputs[0].dtype
+            made[0].by.working, made[0].by.in_two_parts = (
+                working_memory(*asked),
+                in_two_parts(*asked),
+            )
         return made
 
     def _flat(self, equation: Any, inputs: list[Any]) -> list[Value]:
