@@ -10,6 +10,7 @@ more, as they are, on the same kind of problem with 128x128 cells.
 """
 
 import argparse
+import bisect
 import json
 import time
 from collections.abc import Sequence
@@ -126,7 +127,10 @@ def networks(channels: int) -> dict[str, Any]:
     steps = round((wanted - 9 * channels**2) / each)
     single = mgnet_jax.create(f"MgNet-V[{steps}]-[{channels}]-B^{{l,i}}", 1, output="pixels")
     widths = [w / 4 for w in range(8, 128)]
-    width = min(widths, key=lambda w: abs(parameters(UNet(w, 5)) - wanted))
+    wide = bisect.bisect(widths, wanted, hi=len(widths) - 1, key=lambda w: parameters(UNet(w, 5)))
+    width = min(
+        widths[max(wide - 1, 0) : wide + 1], key=lambda w: abs(parameters(UNet(w, 5)) - wanted)
+    )
     named = {str(model.spec): model for model in (v, more, single)}
     return named | {f"U-Net, width {width:g}": UNet(width, 5)}
 

@@ -63,7 +63,7 @@ def radius(matrix: np.ndarray) -> float:
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
-@pytest.mark.parametrize("n", [15, 31])
+@pytest.mark.parametrize("n", [15, pytest.param(31, marks=pytest.mark.slow)])
 def test_a_v_cycle_is_that_of_dense_matrices(n: int) -> None:
     ours, expected = our_error_matrix(n), error_matrix(n, 1, 1, 0.8)
     assert np.abs(ours - expected).max() < 1e-10
@@ -71,6 +71,7 @@ def test_a_v_cycle_is_that_of_dense_matrices(n: int) -> None:
     assert 0.3 < radius(ours) < 0.42  # two grids alone: 0.36 (Trottenberg et al. 2001)
 
 
+@pytest.mark.slow
 def test_it_converges_at_a_rate_that_does_not_depend_on_the_grid() -> None:
     chebyshev = Relaxation("chebyshev", (0.5, 2.0))  # the high frequencies of D^-1 A
     rates = []

@@ -281,8 +281,7 @@ def test_a_file_in_the_place_of_the_checkpoints(attack: Attack) -> None:
 
 QUOTA = [
     ("off", 3),
-    ("on", None),
-    *(pytest.param(b, n, marks=slow) for b, n in (("on", 3), ("off", None))),
+    *(pytest.param(b, n, marks=slow) for b, n in (("on", None), ("on", 3), ("off", None))),
 ]
 
 

@@ -269,7 +269,12 @@ def test_a_grid_smaller_than_the_kernel_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("n", "height", "width", "c_in", "c_out"),
-    [(3, 25, 24, 98, 96), (2, 32, 32, 96, 112), (1, 24, 27, 96, 97), (7, 28, 28, 128, 128)],
+    [
+        (1, 24, 27, 96, 97),
+        pytest.param(3, 25, 24, 98, 96, marks=pytest.mark.slow),
+        pytest.param(2, 32, 32, 96, 112, marks=pytest.mark.slow),
+        pytest.param(7, 28, 28, 128, 128, marks=pytest.mark.slow),
+    ],
 )
 def test_minimal_filtering_is_the_convolution(
     n: int, height: int, width: int, c_in: int, c_out: int

@@ -101,6 +101,7 @@ LEFT_OVER = (  # 1,400 images, 5 batches of 256 and one of 120
 )
 
 
+@pytest.mark.slow
 def test_a_smaller_batch_ends_every_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step"])
+@pytest.mark.parametrize("schedule", ["constant", pytest.param("step", marks=pytest.mark.slow)])
 def test_more_epochs_follow_as_if_they_had_been_there(schedule: str, tmp_path: Path) -> None:
     flags = (*SMALL, f"--config.optim.schedule={schedule}", "--config.optim.step_epochs=2")
     assert command(tmp_path / "whole", *flags, "--config.train.epochs=3") == 0

@@ -102,6 +102,7 @@ def test_too_many_in_a_row_stop_the_run(
     assert "7 steps in a row (config.train.most_skipped) were not finite" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_goes_back_and_a_killed_one_ends_alike(
     poison: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
@@ -137,6 +138,7 @@ def test_going_back_too_often_stops_the_run(
     assert "It went back 3 times" in captured.err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_rate_if_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

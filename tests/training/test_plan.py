@@ -111,6 +111,7 @@ def total(found: Any, *kinds: str, constraint: bool | None = None) -> int:
     return sum(s for k, s, c in found if k in kinds and constraint in (None, c))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CASES if name != "remat"])
 def test_bytes_summed_over_the_devices_are_those_of_the_program(compiled: Any, name: str) -> None:
     traffic, found = planned(CASES[name]).traffic, compiled[name]["collectives"]
@@ -120,11 +121,13 @@ def test_bytes_summed_over_the_devices_are_those_of_the_program(compiled: Any, n
     assert {kind for kind, _, _ in found} <= {"all-reduce", "all-gather"}
 
 
+@pytest.mark.slow
 def test_remat_is_bounded(compiled: Any) -> None:
     traffic, found = planned(CASES["remat"]).traffic, compiled["remat"]["collectives"]
     assert traffic.reduced - traffic.moments // 2 < total(found, "all-reduce") <= traffic.reduced
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_bytes_gathered_are_those_of_the_program(compiled: Any, name: str) -> None:
     traffic, found = planned(CASES[name]).traffic, compiled[name]["collectives"]
@@ -134,6 +137,7 @@ def test_bytes_gathered_are_those_of_the_program(compiled: Any, name: str) -> No
     assert total(found, "all-gather", constraint=False) <= 4 * kernel * bool(traffic.gathered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_memory_is_near_that_of_the_program_and_not_less(compiled: Any, name: str) -> None:
     """Arguments: the state to the byte, with the images, their order and the metrics."""

@@ -220,6 +220,7 @@ def test_photographs_are_read_by_all(
         assert_same(final(tmp_path / "run1"), final(workdir))
 
 
+@pytest.mark.slow
 def test_a_photograph_that_one_process_cannot_read_costs_no_work(tmp_path: Path) -> None:
     folder = write_classes(tmp_path / "photos", {"a": 31, "b": 26})
     (folder / "a" / "000.jpg").write_bytes(b"no photograph")
