@@ -4,7 +4,7 @@
 
 Trains MgNets on 10,000 images of CIFAR-100 with plain, damped, two-step, Chebyshev and polynomial
 smoothing, and the V-cycle, with several seeds, each a run of its own that is gone on with; prints a
-table and writes smoothers.csv. About a minute a run and step a grid on 2 cores.
+table and writes smoothers.csv. Two to five minutes a run on one core.
 """
 
 from collections.abc import Sequence

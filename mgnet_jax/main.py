@@ -9,8 +9,6 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which take seconds
 
-import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -33,6 +31,9 @@ def keep_freed_memory() -> None:
     Otherwise a step on a CPU spends a sixth of its time on pages that it has just given back and
     gets again, emptied by the kernel. For glibc; what MALLOC_... or GLIBC_TUNABLES say is left.
     """
+    import contextlib
+    import ctypes
+
     said = [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]
     if sys.platform != "linux" or said:
         return

@@ -132,7 +132,10 @@ def _row_by_row(
 
 
 def _beside(parts: list[jax.Array]) -> jax.Array:
-    """Their channels beside each other: a sum, which takes XLA a third of the time to compile."""
+    """Their channels beside each other: a sum, which takes XLA a third of the time to compile.
+
+    With stride 1 a concatenation runs faster, see `_all_places`.
+    """
     c, zero, none = parts[0].shape[-1], jnp.zeros((), parts[0].dtype), (0, 0, 0)
     places = ((i * c, (len(parts) - 1 - i) * c, 0) for i in range(len(parts)))
     padded = (lax.pad(x, zero, (none,) * 3 + (at,)) for x, at in zip(parts, places, strict=True))

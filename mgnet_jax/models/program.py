@@ -152,12 +152,11 @@ class Program:
         same = [str(v) if hasattr(v, "val") else id(x) for x, v in pairs]
         made = self.add(name, flat, outputs, (name, str(params), *same))
         on_cpu = self._alone and jax.default_backend() == "cpu"
-        if on_cpu and "geometry" in params and made[0].by is not None:
+        operation = made[0].by
+        if on_cpu and "geometry" in params and operation is not None:
             asked = name, params["geometry"], outputs[0].dtype
-            made[0].by.working, made[0].by.in_two_parts = (
-                working_memory(*asked),
-                in_two_parts(*asked),
-            )
+            operation.working = working_memory(*asked)
+            operation.in_two_parts = in_two_parts(*asked)
         return made
 
     def _flat(self, equation: Any, inputs: list[Any]) -> list[Value]:

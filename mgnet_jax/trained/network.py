@@ -14,7 +14,6 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from mgnet_jax.config import default, from_json
-from mgnet_jax.data.augment import normalise
 from mgnet_jax.models import Network, features
 from mgnet_jax.trained import hub
 from mgnet_jax.training.initial import read_weights
@@ -145,7 +144,7 @@ class Trained:
         """What the network computes on its way, see `models.features`, as NumPy arrays."""
         x = self._as_batch(images)
         with self.precision():
-            normalised = normalise(_pixels(jnp.asarray(x)), self.facts.mean, self.facts.std)
+            normalised = self.scoring.normalised(_pixels(jnp.asarray(x)))
             found = features(self.model, self.variables, normalised)
             return jax.tree.map(np.asarray, found)
 

@@ -25,9 +25,13 @@ class Scoring:
     std: tuple[float, ...]
     flip: bool = False
 
+    def normalised(self, images: jax.Array) -> jax.Array:
+        """What the network takes, of pixels from 0 to 255."""
+        return normalise(images, self.mean, self.std)
+
     def logits(self, variables: Any, images: jax.Array) -> jax.Array:
         """Logits (N, classes) of pixels (N, H, W, C) from 0 to 255; pure, to be traced."""
-        x = normalise(images, self.mean, self.std)
+        x = self.normalised(images)
         found: Any = self.model.apply(variables, x, train=False)
         if not self.flip:
             return found
