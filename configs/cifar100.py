@@ -2,6 +2,7 @@
 
     python -m mgnet_jax.main --config=configs/cifar100.py --config.data.dir=FOLDER
     python -m mgnet_jax.main --config=configs/cifar100.py:small --config.data.dir=FOLDER
+    python -m mgnet_jax.main --config=configs/cifar100.py:laptop --config.data.dir=FOLDER
     python -m mgnet_jax.main --config=cifar100:table3-resnet18-Al-Bli --config.data.dir=FOLDER
 
 paper   MgNet[2,2,2,2]-[256]-B^l, 8,301,924 parameters, the paper's recipe; for an accelerator.
@@ -12,6 +13,8 @@ script  the same network with the published script's recipe: PyTorch's initialis
 small   MgNet[1,1,1,2]-[16,32,64,128]-B^l, 600,948 parameters: 58.13 % of the test images after 10
         epochs, last epoch, in 26 minutes on 2 CPU cores that had other work too
         (benchmarks/README.md).
+laptop  MgNet[1,1,1]-[48,96,192]-B^l from a grid of 16x16, 1,309,828 parameters, with Muon and small
+        images at first (docs/decisions.md), as for CIFAR-10. Not run here.
 
 Rows of the paper's tables, with its recipe: `table<n>-` and the network's name below. None has been
 run to the end here; the accuracies in %, of the best epoch, are those that the paper prints.
@@ -84,6 +87,9 @@ PRESETS = {
     "small": DATA
     | recipes.SHORT
     | {"name": "cifar100-small", "model.spec": "MgNet[1,1,1,2]-[16,32,64,128]-B^l"},
+    "laptop": DATA
+    | recipes.LAPTOP
+    | {"name": "cifar100-laptop", "model.spec": "MgNet[1,1,1]-[48,96,192]-B^l"},
     **recipes.rows(3, DATA | recipes.PAPER, TABLE3),
     **recipes.rows(4, DATA | recipes.PAPER, TABLE4),
     **recipes.rows(5, DATA | recipes.PAPER, TABLE5),

@@ -170,8 +170,15 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "momentum is left out",
         "training/optim.py",
-        'optax.sgd(schedule, optim["momentum"], optim["nesterov"])',
-        "optax.scale_by_learning_rate(schedule)",
+        'optax.trace(optim["momentum"], optim["nesterov"])',
+        "optax.identity()",
+        "training/test_optim.py",
+    ),
+    (
+        "Muon takes the stem's kernel too",
+        "training/optim.py",
+        'x.ndim >= 4 and path[0].key != "stem"',
+        "x.ndim >= 4",
         "training/test_optim.py",
     ),
     (

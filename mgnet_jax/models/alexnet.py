@@ -64,6 +64,11 @@ class AlexNet(Network):
         return self.spec.variant or {"cifar": "cifar", "imagenet": "2012"}[self.stem]
 
     @property
+    def stems(self) -> tuple[str, ...]:
+        """Of the two forms."""
+        return ("cifar", "imagenet")
+
+    @property
     def uses_dropout(self) -> bool:
         """Whether training draws random numbers."""
         return self._variant != "cifar"

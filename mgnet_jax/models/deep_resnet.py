@@ -191,7 +191,7 @@ class DeepSpec(Spec):
             shapes = [Shape(((3, c), (3, c)), 0, True, self.dropout) for c in widths]
             return [(shape, n) for shape in shapes], 16
         small = self.pre_act and self.depth % 9 == 2
-        if small and (stem == "cifar" or self.depth not in IMAGENET_BLOCKS):
+        if small and (stem != "imagenet" or self.depth not in IMAGENET_BLOCKS):
             blocks, strided, first = [(self.depth - 2) // 9] * 3, 0, 16
         else:
             blocks, strided, first = [*IMAGENET_BLOCKS[self.depth]], 1, 64

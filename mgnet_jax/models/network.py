@@ -19,7 +19,7 @@ PAPER = (
 )
 """Whose networks these are, as Markdown."""
 CHOICES: dict[str, tuple[str, ...]] = {
-    "stem": ("cifar", "imagenet"),
+    "stem": ("cifar", "imagenet", "half"),
     "form": ("auto", "dual", "direct"),
     "remat": ("none", "norms", "steps"),
     "dtype": ("float32", "bfloat16", "float64"),
@@ -38,8 +38,10 @@ class Network(nn.Module):
     Attributes:
       spec: what the network's name says.
       num_classes: classes.
-      stem: "cifar" (3x3, stride 1; also MNIST's) or "imagenet" (7x7 stride 2, max-pool 3x3/2);
-        AlexNet, VGG and WideResNet have a form for each.
+      stem: "cifar" (3x3, stride 1; also MNIST's), "imagenet" (7x7 stride 2, max-pool 3x3/2) or
+        "half" (4x4, stride 2: the finest grid has half the height and width, a quarter of the
+        work; it begins as a cosine transform; ours). AlexNet and VGG have a form for each of the
+        first two.
       form: "dual" (Theorem 4.1) or "direct" (Algorithms 2 and 3); the same function and
         parameters. "auto" is dual where A is linear, else direct.
       unroll: a grid's steps are compiled as straight-line code if they are at most so many, else
@@ -83,6 +85,11 @@ class Network(nn.Module):
         return ("dual",)
 
     @property
+    def stems(self) -> tuple[str, ...]:
+        """The stems that there are for this family."""
+        return CHOICES["stem"]
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The outputs that there are for this network."""
         return ("classes",)
@@ -116,12 +123,17 @@ class Network(nn.Module):
         param_dtype = jnp.float64 if self.dtype == "float64" else jnp.float32
         return Compute(self.initializer, param_dtype, self.unroll, self.remat, self.convolution)
 
-    def check_form(self) -> None:
-        """Raises ModelError if there is no such form."""
+    def check_options(self) -> None:
+        """Raises ModelError if this family has no such form, stem or output."""
         if self.form not in ("auto", *self.forms):
             raise ModelError(
                 f"form={self.form!r} is not there for {self.spec}: {self.why_not}; "
                 f"leave form='auto'"
+            )
+        if self.stem not in self.stems:
+            raise ModelError(
+                f"stem={self.stem!r} is not there for {self.spec}, which has its own first layers: "
+                f"{' or '.join(map(repr, self.stems))}"
             )
         if self.output not in self.outputs:
             raise ModelError(
@@ -130,7 +142,7 @@ class Network(nn.Module):
             )
 
     def _check(self, images: Any) -> None:
-        self.check_form()
+        self.check_options()
         if not hasattr(images, "ndim") or not hasattr(images, "dtype"):
             raise ModelError(
                 f"images must be an array (N, height, width, channels), not {type(images).__name__}"
@@ -171,7 +183,7 @@ def build(spec: Spec, **options: Any) -> Network:
     flax_own = {key: options.pop(key) for key in ("name", "parent") if key in options}
     checked = {key: _checked(key, value) for key, value in options.items()}
     network = spec.network(spec, **checked, **flax_own)
-    network.check_form()
+    network.check_options()
     return network
 
 

@@ -42,7 +42,7 @@ class Place(NamedTuple):
 def layout_of(spec: Spec, stem: str) -> str:
     """Where the names of a network are from: `PUBLISHED`, `TORCHVISION`, or "" without any."""
     if isinstance(spec, MgNetSpec):
-        return PUBLISHED if spec.published else ""
+        return PUBLISHED if spec.published and stem != "half" else ""
     if stem != "imagenet":
         return TORCHVISION if spec == AlexNetSpec("torchvision") else ""
     plain = isinstance(spec, ResNetSpec) and _torchvision_resnet(spec)
@@ -66,8 +66,8 @@ def names(spec: Spec, stem: str) -> dict[str, Place]:
     if not layout_of(spec, stem):
         raise ModelError(
             f"{spec} with the stem {stem!r} has no names in PyTorch: torchvision and the published "
-            f"script have MgNets with B^l or B^{{l,i}}, and with stem='imagenet' "
-            f"AlexNet@torchvision, VGG19, ResNet18, 34, 50, 101, 152 and WRN-50-2"
+            f"script have MgNets with B^l or B^{{l,i}}, not with stem='half', and with "
+            f"stem='imagenet' AlexNet@torchvision, VGG19, ResNet18, 34, 50, 101, 152 and WRN-50-2"
         )
     makers: dict[type[Spec], Callable[..., Iterator[tuple[str, Place]]]] = {
         MgNetSpec: _mgnet,

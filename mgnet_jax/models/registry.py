@@ -61,7 +61,7 @@ def create(spec: str | Spec, /, num_classes: int, stem: str = "cifar", **options
     Args:
       spec: for example `MgNet[2,2,2,2]-[256]-B^l`, see `parse`, or a spec.
       num_classes: classes, at least 1.
-      stem: "cifar" (also MNIST's) or "imagenet".
+      stem: "cifar" (also MNIST's), "imagenet" or "half", see `Network`.
       **options: see `Network`: form, unroll, remat, dtype, initializer, convolution; and Flax's
         own `name` and `parent`.
 

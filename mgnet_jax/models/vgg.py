@@ -25,6 +25,11 @@ class VGG19(Network):
     """VGG19; see `Network` for its attributes."""
 
     @property
+    def stems(self) -> tuple[str, ...]:
+        """Of the two forms."""
+        return ("cifar", "imagenet")
+
+    @property
     def uses_dropout(self) -> bool:
         """Whether training draws random numbers."""
         return self.stem == "imagenet"

@@ -130,7 +130,7 @@ class _Run:
 
 
 def measure(config: ConfigDict, data: DataSet, costs: Costs, seconds: float, repeats: int) -> Bench:
-    """Measures a configuration, see `Bench`.
+    """Measures a configuration, see `Bench`; with images as large as they are in the end.
 
     Args:
       config: validated.
@@ -139,7 +139,9 @@ def measure(config: ConfigDict, data: DataSet, costs: Costs, seconds: float, rep
       seconds: that each repeat of each measurement takes at least.
       repeats: of the input, of the step, and of both.
     """
-    cold, warm, job = compile_times(config, data)
+    whole = config.copy_and_resolve_references()
+    whole.data.update(small_size=0, small_epochs=0)
+    cold, warm, job = compile_times(whole, data)
     run = _Run(job)
     try:
         one = run.feed.arrays(0, 1)

@@ -172,6 +172,7 @@ class Job:
             self.optimizer,
             self.mesh,
             augmentation=Augmentation.of(data),
+            small=steps.Small(data.small_size, data.small_epochs * self.steps_per_epoch),
             label_smoothing=train.label_smoothing,
             ema_decay=train.ema_decay,
             skips=self.skips,

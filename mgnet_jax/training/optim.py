@@ -1,13 +1,14 @@
-"""SGD as PyTorch computes it, and learning-rate schedules in optimiser steps."""
+"""SGD as PyTorch computes it, Muon, and learning-rate schedules in optimiser steps."""
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 
 from mgnet_jax.config import ConfigError
 
@@ -70,7 +71,7 @@ def _drops(peak: float, factor: float, every: int, ahead: int, total: int) -> op
 def make_optimizer(
     optim: Mapping[str, Any], schedule: optax.Schedule, freeze: str = ""
 ) -> optax.GradientTransformation:
-    """SGD with momentum; weight decay is added to the gradient before the momentum.
+    """SGD with momentum, of the kernels optionally Muon; weight decay is added before the momentum.
 
     With g the gradient and w the weight: g <- g + weight_decay w, m <- momentum m + g, and
     w <- w - rate m, or with Nesterov's momentum w <- w - rate (g + momentum m). It is PyTorch's
@@ -83,16 +84,70 @@ def make_optimizer(
       freeze: patterns of parameters that stay as they are, see `frozen`.
 
     With clip_norm > 0, a gradient whose 2-norm over all parameters is larger is scaled to it first
-    (Pascanu, Mikolov and Bengio 2013). The state is the same tree whatever the values, so that a
-    run can go on with others.
+    (Pascanu, Mikolov and Bengio 2013).
+
+    With muon > 0, a kernel's step is `orthogonal` of its momentum times muon (Jordan et al. 2024),
+    and its decay is added after that: w <- w - rate (muon O(m) + weight_decay w). Kernels of the
+    stem, and the head's matrix, have SGD all the same.
+
+    The state is the same tree whatever the values, so that a run can go on with others.
     """
-    clip, kernels_only = optim["clip_norm"], optim["decay_mask"] == "kernels"
+    clip, muon, decay = optim["clip_norm"], optim["muon"], optim["weight_decay"]
+    decays = decay_mask if optim["decay_mask"] == "kernels" else _all
+
+    def decays_before(params: Any) -> Any:
+        of_muon = hidden_kernels(params) if muon else jax.tree.map(lambda _: False, params)
+        return jax.tree.map(lambda decay, late: decay and not late, decays(params), of_muon)
+
+    def after(updates: Any, params: Any) -> Any:
+        def one(is_muons: bool, u: jax.Array, w: jax.Array) -> jax.Array:
+            return muon * orthogonal(u) + decay * w if is_muons else u
+
+        return jax.tree.map(one, hidden_kernels(params), updates, params) if muon else updates
+
     still = [optax.masked(optax.set_to_zero(), lambda p: frozen(p, freeze))] if freeze else []
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
-        optax.add_decayed_weights(optim["weight_decay"], decay_mask if kernels_only else _all),
-        optax.sgd(schedule, optim["momentum"], optim["nesterov"]),
+        optax.add_decayed_weights(decay, decays_before),
+        optax.chain(  # optax.sgd, with Muon in it
+            _then(optax.trace(optim["momentum"], optim["nesterov"]), after),
+            optax.scale_by_learning_rate(schedule),
+        ),
         *still,
+    )
+
+
+def _then(
+    first: optax.GradientTransformation, function: Callable[[Any, Any], Any]
+) -> optax.GradientTransformation:
+    """What `first` does, and a function of its updates and of the parameters; without a state."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = first.update(updates, state, params)
+        return function(updates, params), state
+
+    return optax.GradientTransformation(first.init, update)
+
+
+def orthogonal(momentum: jax.Array) -> jax.Array:
+    """Of a kernel's momentum the orthogonal matrix that is nearest, roughly: Muon's step.
+
+    Its singular values become 0.7 to 1.2, by five Newton-Schulz iterations, as optax has them.
+
+    Args:
+      momentum: (..., k, k, c_in, c_out): a matrix (k k c_in, c_out), or a stack of them.
+    """
+    n = momentum.ndim
+    axes = optax.contrib.MuonDimensionNumbers((n - 4, n - 3, n - 2), n - 1)
+    muon = optax.contrib.scale_by_muon(beta=0.0, nesterov=False, weight_dimension_numbers=axes)
+    step, _ = muon.update(momentum, muon.init(momentum))  # its own momentum is none
+    return step
+
+
+def hidden_kernels(params: Any) -> Any:
+    """True for kernels (..., k, k, c_in, c_out) but those of the stem."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: x.ndim >= 4 and path[0].key != "stem", params
     )
 
 

@@ -4,7 +4,7 @@ Images come as uint8 and are augmented and normalised here, on the device.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,30 @@ from mgnet_jax.training.scoring import Scoring
 from mgnet_jax.training.state import TrainState
 
 NO_AUGMENTATION = Augmentation()
+
+
+class Small(NamedTuple):
+    """The first `steps` are with images scaled to `size` x `size` pixels, for less work; 0: none.
+
+    Progressive resizing, as of Howard (fast.ai, 2018) and Tan and Le (2021).
+    """
+
+    size: int
+    steps: int
+
+    def at_first(self, step: jax.Array, function: Callable, images: jax.Array) -> Any:
+        """`function` of images (N, H, W, C), scaled or not; `step` counts from 0."""
+        if not self.steps:
+            return function(images)
+        shape = (len(images), self.size, self.size, images.shape[-1])
+
+        def scaled(images: jax.Array) -> Any:
+            return function(jax.image.resize(images, shape, "bilinear"))
+
+        return jax.lax.cond(step < self.steps, scaled, function, images)
+
+
+NO_SMALL = Small(0, 0)
 
 
 @jax.jit
@@ -39,6 +63,7 @@ def make_train_step(
     label_smoothing: float,
     ema_decay: float,
     augmentation: Augmentation = NO_AUGMENTATION,
+    small: Small = NO_SMALL,
     skips: bool = False,
     measures: tuple[Measure, ...] = (),
     state_sharding: Any = None,
@@ -51,6 +76,7 @@ def make_train_step(
     on, before the step; the accuracy is by each image's own label, mixed or not. The averaged
     weights have decay min(ema_decay, (1 + step) / (10 + step)), so that they forget the initial
     weights in short runs too. A step whose numbers are not finite is left out if it `skips` such.
+    The first steps may be with `small` images.
 
     A state in parts (`state_sharding`, see `sharding.of_state`) is gathered for the gradients, and
     each device updates its own part with its part of them.
@@ -99,8 +125,14 @@ def make_train_step(
             part_images = normalise(part_images, mean, std)
             part_images, own_share = augmentation.of_normalised(part_images, part_key)
             dropout_key = jax.random.fold_in(part_key, 2)
-            new_grads, (batch_stats, part_metrics) = jax.grad(loss_of, has_aux=True)(
-                params, batch_stats, part_images, part_labels, own_share, dropout_key
+
+            def gradients(images: jax.Array) -> Any:
+                return jax.grad(loss_of, has_aux=True)(
+                    params, batch_stats, images, part_labels, own_share, dropout_key
+                )
+
+            new_grads, (batch_stats, part_metrics) = small.at_first(
+                state.step, gradients, part_images
             )
             grads = jax.tree.map(jnp.add, grads, in_parts(new_grads))
             return (batch_stats, grads, metrics + part_metrics), None

@@ -40,13 +40,13 @@ def presets(name: str) -> dict[str, Any]:
 
 
 @cache
-def counted(spec: str, name: str) -> int:
+def counted(spec: str, stem: str, name: str) -> int:
     info = sources.SETS[name].info
-    return count(create(spec, info.num_classes), info.image_shape).parameters
+    return count(create(spec, info.num_classes, stem), info.image_shape).parameters
 
 
 def parameters(config: Any) -> int:
-    return counted(config.model.spec, config.data.name)
+    return counted(config.model.spec, config.model.stem, config.data.name)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -92,6 +92,16 @@ def test_the_keys_stand_in_the_order_in_which_they_are_printed() -> None:
         ({"data.last_batch": "keep"}, "config.data.last_batch='keep' must be one of 'drop', 'use'"),
         ({"optim.first_epoch": 2}, "config.optim.first_epoch=2 must be 0 or 1"),
         ({"data.crop_padding": 9}, "config.data.crop_padding=9 is larger than the images"),
+        ({"data.small_size": 6}, "config.data.small_size=6 and config.data.small_epochs=0: set"),
+        (
+            {"data.small_size": 8, "data.small_epochs": 1},
+            "config.data.small_size=8 must be at least 4 and less than the images of digits (8, 8)",
+        ),
+        (
+            {"data.small_size": 6, "data.small_epochs": 151},
+            "config.data.small_epochs=151 is more than config.train.epochs=150",
+        ),
+        ({"optim.muon": -1.0}, "config.optim.muon=-1.0 must be a number >= 0"),
         ({"optim.nesterov": True, "optim.momentum": 0.0}, "config.optim.nesterov=True needs"),
         ({"optim.warmup_epochs": 150.0}, "config.optim.warmup_epochs=150.0 must be less than"),
     ],

@@ -59,6 +59,13 @@ def test_logits_have_their_shape(key: str, size: tuple[int, ...], stem: str) -> 
     chex.assert_shape(logits, (2, 7))
 
 
+@pytest.mark.parametrize("name", ["AlexNet", "VGG19"])
+def test_a_family_with_forms_of_its_own_says_which_stems_it_has(name: str) -> None:
+    words = f"stem='half' is not there for {name}, .*: 'cifar' or 'imagenet'"
+    with pytest.raises(ModelError, match=words):
+        mgnet_jax.create(name, 7, stem="half")
+
+
 @pytest.mark.parametrize(
     ("key", "stem"),
     [*((key, "cifar") for key in KEYS), ("alexnet", "imagenet"), ("vgg", "imagenet")],

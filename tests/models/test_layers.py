@@ -37,10 +37,26 @@ def test_pytorchs_head_has_a_uniform_bias() -> None:
 
 def test_stems_halve_as_they_should() -> None:
     images = jnp.zeros((1, 33, 64, 3))
-    cifar = layers.Stem("cifar", 4).init_with_output(jax.random.key(0), images, False)[0]
-    imagenet = layers.Stem("imagenet", 4).init_with_output(jax.random.key(0), images, False)[0]
-    chex.assert_shape(cifar, (1, 33, 64, 4))
-    chex.assert_shape(imagenet, (1, 9, 16, 4))
+    for kind, grid in {"cifar": (33, 64), "half": (16, 32), "imagenet": (9, 16)}.items():
+        f, _ = layers.Stem(kind, 4).init_with_output(jax.random.key(0), images, False)
+        chex.assert_shape(f, (1, *grid, 4))
+
+
+@pytest.mark.parametrize(("c_in", "count"), [(3, 48), (3, 60), (3, 20), (1, 16)])
+def test_cosines_are_orthogonal_with_the_lowest_frequencies_first(c_in: int, count: int) -> None:
+    rest, key, shape = layers.kernel_init("kaiming"), jax.random.key(0), (4, 4, c_in, count)
+    kernel = np.asarray(layers.cosine_init(rest)(key, shape, jnp.float32))
+    known = min(count, 16 * c_in)
+    cosines = kernel.reshape(-1, count)[:, :known]
+    np.testing.assert_allclose(cosines.T @ cosines, layers.NORM**2 * np.eye(known), atol=1e-4)
+    np.testing.assert_allclose(cosines[:, 1:].sum(0), 0, atol=1e-5)
+    drawn = np.asarray(rest(key, shape, jnp.float32))
+    np.testing.assert_array_equal(kernel[..., known:], drawn[..., known:])
+    if c_in == 1:
+        signs = np.sign(kernel[:, :, 0])
+        changes = [(np.diff(signs, axis=a) != 0).sum(a).max(0) for a in (0, 1)]
+        frequencies = list(changes[0] + changes[1])
+        assert frequencies == sorted(frequencies) and frequencies[-1] == 6
 
 
 def test_a_plain_stem_is_a_convolution_alone() -> None:

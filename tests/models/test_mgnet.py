@@ -207,7 +207,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32(spec: str, dual: Any) -> None
     assert 1e-5 < difference < 0.1
 
 
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("stem", ["cifar", "imagenet", "half"])
 @pytest.mark.parametrize("size", [(32, 32, 3), (28, 28, 1), (33, 47, 3)])
 @pytest.mark.parametrize("name", ["MgNet[1,2,3,1]-[(4,2),(4,6),(8,8),(2,3)]-B^l", *SPECS])
 def test_logits_have_their_shape(name: str, size: tuple[int, ...], stem: str) -> None:
@@ -224,7 +224,7 @@ def test_logits_have_their_shape(name: str, size: tuple[int, ...], stem: str) ->
     [
         ({"unrol": 2}, "unknown option unrol=2; did you mean 'unroll'"),
         ({"form": "duel"}, "form='duel' is not one of auto, dual, direct"),
-        ({"stem": "mnist"}, "stem='mnist' is not one of cifar, imagenet"),
+        ({"stem": "mnist"}, "stem='mnist' is not one of cifar, imagenet, half"),
         ({"dtype": "float16"}, "dtype='float16' is not one of float32"),
         ({"unroll": 0}, "unroll=0 must be a whole number >= 1"),
         ({"num_classes": 2.0}, "num_classes=2.0 must be a whole number >= 1"),

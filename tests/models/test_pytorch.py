@@ -77,3 +77,8 @@ def test_missing_and_further_arrays_are_named() -> None:
 def test_what_pytorch_has_not_has_no_names(name: str) -> None:
     with pytest.raises(ModelError, match="has no names in PyTorch"):
         layouts.names(create(name, 7, "imagenet").spec, "imagenet")
+
+
+def test_our_own_stem_has_no_names_in_pytorch() -> None:
+    with pytest.raises(ModelError, match="with the stem 'half' has no names in PyTorch"):
+        layouts.names(create("MgNet[2]-[4]-B^l", 7, "half").spec, "half")

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from mgnet_jax.config import default
-from mgnet_jax.training.optim import decay_mask, make_optimizer, make_schedule
+from mgnet_jax.training.optim import decay_mask, make_optimizer, make_schedule, orthogonal
 
 
 def pytorch_sgd(
@@ -81,6 +81,47 @@ def test_the_mask_leaves_batch_norms_and_biases_alone() -> None:
         )
         updates, _ = optimizer.update(zero, optimizer.init(params), params)
         assert sum(float(u) == -0.5 for u in jax.tree.leaves(updates)) == decayed
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 8), (1, 1, 5, 20), (2, 3, 3, 4, 6)])
+def test_muons_step_is_orthogonal_and_along_the_momentum(shape: tuple[int, ...]) -> None:
+    momentum = np.random.default_rng(0).normal(size=shape)
+    rows, columns = shape[-4] * shape[-3] * shape[-2], shape[-1]
+    steps = np.asarray(orthogonal(momentum)).reshape(-1, rows, columns)
+    for m, step in zip(momentum.reshape(-1, rows, columns), steps, strict=True):
+        U, _, Vt = np.linalg.svd(m, full_matrices=False)
+        turned = U.T @ step @ Vt.T
+        values = np.diag(turned)
+        np.testing.assert_allclose(turned, np.diag(values), atol=1e-5)
+        assert 0.6 < values.min() <= values.max() < 1.3
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_muon_is_for_hidden_kernels_alone(nesterov: bool) -> None:
+    rng = np.random.default_rng(1)
+    shapes = {"stem": (3, 3, 2, 4), "level1": (3, 3, 4, 4), "head": (4, 3), "bias": (3,)}
+    params = {k: {"kernel": np.float32(rng.normal(size=v))} for k, v in shapes.items()}
+    gradients = [
+        {k: {"kernel": np.float32(rng.normal(size=v))} for k, v in shapes.items()} for _ in range(3)
+    ]
+
+    def last_step(**changes: Any) -> tuple[Any, Any]:
+        options = settings(momentum=0.5, nesterov=nesterov, weight_decay=0.1, **changes)
+        optimizer = make_optimizer(options, optax.constant_schedule(0.2))
+        state = optimizer.init(params)
+        for gradient in gradients:
+            updates, state = optimizer.update(gradient, state, params)
+        return updates, state
+
+    (sgd, of_sgd), (muon, of_muon) = last_step(), last_step(muon=0.3)
+    chex.assert_trees_all_equal_structs(of_sgd, of_muon)
+    kernel, g = params["level1"]["kernel"], [g["level1"]["kernel"] for g in gradients]
+    momentum = 0.25 * g[0] + 0.5 * g[1] + g[2]
+    direction = g[2] + 0.5 * momentum if nesterov else momentum
+    expected = -0.2 * (0.3 * orthogonal(direction) + 0.1 * kernel)
+    chex.assert_trees_all_close(muon.pop("level1")["kernel"], expected, atol=1e-5)
+    sgd.pop("level1")
+    chex.assert_trees_all_equal(sgd, muon)
 
 
 def rates(epochs: int, steps_per_epoch: int, **changes: Any) -> np.ndarray:

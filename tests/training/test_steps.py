@@ -131,6 +131,21 @@ def test_label_smoothing_spreads_the_target() -> None:
     assert metrics.summary()["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_the_first_steps_are_with_small_images() -> None:
+    images, labels, key = one_part([range(8)])
+    small, whole = (jax.jit(train_step(**o)[0]) for o in ({"small": steps.Small(3, 1)}, {}))
+    state, metrics = small(new_state(), images, labels, key)
+    scaled = jax.image.resize(normalise(images[0], **SCALE), (8, 3, 3, 1), "bilinear")
+    logits, updated = MODEL.apply(
+        new_state().variables, scaled, train=True, mutable=["batch_stats"]
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[0])
+    assert metrics.summary()["loss"] == pytest.approx(float(jnp.mean(losses)), rel=1e-5)
+    chex.assert_trees_all_close(state.batch_stats, updated["batch_stats"], rtol=1e-4)
+    now, then = (step(state, images, labels, key) for step in (small, whole))
+    chex.assert_trees_all_close(now, then, rtol=1e-4, atol=1e-6)
+
+
 def test_mixed_images_are_trained_on_with_the_labels_of_both() -> None:
     state = new_state()
     images, labels, key = one_part([range(8)])

@@ -77,6 +77,10 @@ KEYS = {
         "subtracted from the pixels / 255, a number a channel; (): the data set's own"
     ),
     "data.std": per_channel("what that is divided by; (): the data set's own", above=0),
+    "data.small_size": at_least(
+        0, 0, "pixels that images are scaled to in the first epochs, for less work; 0: none"
+    ),
+    "data.small_epochs": at_least(0, 0, "epochs of data.small_size"),
     "data.image_size": at_least(
         0, 0, "pixels, of photographs when cropped; 0: the set's own", bits=14
     ),
@@ -145,6 +149,21 @@ def check(config: ConfigDict, info: Info, devices: int) -> None:
         raise ConfigError(
             f"config.data.crop_padding={data.crop_padding} is larger than the images of "
             f"{info.name} {info.image_shape[:2]}"
+        )
+    if bool(data.small_size) != bool(data.small_epochs):
+        raise ConfigError(
+            f"config.data.small_size={data.small_size} and config.data.small_epochs="
+            f"{data.small_epochs}: set both, the pixels and for how many epochs, or leave both at 0"
+        )
+    if data.small_size and not 4 <= data.small_size < min(info.image_shape[:2]):
+        raise ConfigError(
+            f"config.data.small_size={data.small_size} must be at least 4 and less than the "
+            f"images of {info.name} {info.image_shape[:2]}, or 0"
+        )
+    if data.small_epochs > config.train.epochs:
+        raise ConfigError(
+            f"config.data.small_epochs={data.small_epochs} is more than "
+            f"config.train.epochs={config.train.epochs}"
         )
     if 0 < data.shorter_side < info.image_shape[0]:
         raise ConfigError(

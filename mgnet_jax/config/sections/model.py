@@ -10,7 +10,11 @@ from mgnet_jax.models import CHOICES, ModelError, Network, create
 
 KEYS = {
     "model.spec": Key("MgNet[2,2,2,2]-[256]-B^l", "network, by its name in the paper"),
-    "model.stem": choice("cifar", CHOICES["stem"], "first layers: 'cifar' is MNIST's too"),
+    "model.stem": choice(
+        "cifar",
+        CHOICES["stem"],
+        "first layers: 'cifar' is MNIST's too; half: ours, for a finest grid of half the size",
+    ),
     "model.form": choice(
         "auto",
         CHOICES["form"],

@@ -16,6 +16,12 @@ KEYS = {
     "optim.clip_norm": within(
         0, INFINITY, 0.0, "largest 2-norm of the gradient, before the decay; 0: no clipping"
     ),
+    "optim.muon": within(
+        0,
+        INFINITY,
+        0.0,
+        "Muon: kernels take orthogonalised steps, of this rate times the learning rate; 0: SGD",
+    ),
     "optim.schedule": choice(
         "step",
         ("step", "cosine", "constant"),
