@@ -66,10 +66,16 @@ class Compute:
         return nn.remat(step, prevent_cse=False, policy=keeps[self.remat])
 
     def kernel(
-        self, module: nn.Module, name: str, shape: tuple[int, ...], count: int | None = None
+        self,
+        module: nn.Module,
+        name: str,
+        shape: tuple[int, ...],
+        count: int | None = None,
+        cosines: bool = False,
     ) -> Array:
-        """A parameter of the module: one kernel, or a stack of `count` of them."""
+        """A parameter of the module: one kernel, or a stack of `count`; see `cosine_init`."""
         init = kernel_init(self.initializer, stacked=count is not None)
+        init = cosine_init(init) if cosines else init
         return module.param(
             name, init, shape if count is None else (count, *shape), self.param_dtype
         )
@@ -148,10 +154,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         compute, c_in = self.compute, x.shape[-1] // self.groups
-        init = kernel_init(compute.initializer)
-        init = cosine_init(init) if self.cosines else init
         shape = (self.size, self.size, c_in, self.features)
-        kernel = self.param("kernel", init, shape, compute.param_dtype)
+        kernel = compute.kernel(self, "kernel", shape, cosines=self.cosines)
         x = compute.conv(x, kernel, self.stride, padding=self.padding, groups=self.groups)
         if self.bias:
             init = bias_init(compute.initializer, self.size**2 * c_in)

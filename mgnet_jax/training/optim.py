@@ -95,15 +95,17 @@ def make_optimizer(
     clip, muon, decay = optim["clip_norm"], optim["muon"], optim["weight_decay"]
     decays = decay_mask if optim["decay_mask"] == "kernels" else _all
 
+    def of_muon(params: Any) -> Any:
+        return jax.tree.map(lambda hidden: hidden and muon > 0, hidden_kernels(params))
+
     def decays_before(params: Any) -> Any:
-        of_muon = hidden_kernels(params) if muon else jax.tree.map(lambda _: False, params)
-        return jax.tree.map(lambda decay, late: decay and not late, decays(params), of_muon)
+        return jax.tree.map(lambda decay, late: decay and not late, decays(params), of_muon(params))
 
     def after(updates: Any, params: Any) -> Any:
         def one(is_muons: bool, u: jax.Array, w: jax.Array) -> jax.Array:
             return muon * orthogonal(u) + decay * w if is_muons else u
 
-        return jax.tree.map(one, hidden_kernels(params), updates, params) if muon else updates
+        return jax.tree.map(one, of_muon(params), updates, params)
 
     still = [optax.masked(optax.set_to_zero(), lambda p: frozen(p, freeze))] if freeze else []
     return optax.chain(
