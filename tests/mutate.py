@@ -506,7 +506,7 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "more epochs need no same rates",
         "training/workdir.py",
-        'config.optim.schedule != "cosine"',
+        "config.optim.schedule not in TO_ZERO",
         "True",
         "training/test_longer.py",
     ),

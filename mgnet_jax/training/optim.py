@@ -12,6 +12,12 @@ import optax.contrib
 
 from mgnet_jax.config import ConfigError
 
+TO_ZERO: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "linear": lambda peak, steps: optax.linear_schedule(peak, 0.0, steps),
+}
+"""Schedules whose rates depend on the length of training, of the peak and the steps after it."""
+
 
 def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate as a function of the optimiser step, from 0.
@@ -19,16 +25,17 @@ def make_schedule(optim: Mapping[str, Any], epochs: int, steps_per_epoch: int) -
     Args:
       optim: the `optim` section of a configuration: schedule "step" (times step_factor at the
         start of each epoch whose number is a multiple of step_epochs, the number of the first
-        being first_epoch; the paper's), "cosine" (to 0 at the end; Loshchilov and Hutter 2017) or
-        "constant"; learning_rate its peak; warmup_epochs of linear warm-up from 0 before it. The
-        epochs of "step" count from the start of training, warm-up included.
+        being first_epoch; the paper's), "cosine" (to 0 at the end; Loshchilov and Hutter 2017),
+        "linear" (to 0 in a straight line; Smith 2018) or "constant"; learning_rate its peak;
+        warmup_epochs of linear warm-up from 0 before it. The epochs of "step" count from the start
+        of training, warm-up included.
       epochs: length of training.
       steps_per_epoch: optimiser steps of one epoch.
     """
     peak, total = optim["learning_rate"], epochs * steps_per_epoch
     warmup = round(optim["warmup_epochs"] * steps_per_epoch)
-    if optim["schedule"] == "cosine":
-        main = optax.cosine_decay_schedule(peak, max(1, total - warmup))
+    if optim["schedule"] in TO_ZERO:
+        main = TO_ZERO[optim["schedule"]](peak, max(1, total - warmup))
     elif optim["schedule"] == "step" and optim["step_epochs"] <= epochs:
         ahead = warmup + optim["first_epoch"] * steps_per_epoch
         main = _drops(

@@ -25,6 +25,7 @@ from mgnet_jax.training import checkpoint, processes
 from mgnet_jax.training.checkpoint import Checkpoints
 from mgnet_jax.training.files import replace_file
 from mgnet_jax.training.manifest import Manifest
+from mgnet_jax.training.optim import TO_ZERO
 from mgnet_jax.training.progress import say
 
 CONFIG = "config.json"
@@ -252,20 +253,20 @@ def check_workdir(config: ConfigDict, workdir: Path, changeable: bool = False) -
 def _changed(saved: ConfigDict, config: ConfigDict, workdir: Path, changeable: bool) -> list[str]:
     """What differs and decides the result; ConfigError if it may not.
 
-    More epochs may follow where those before are the same whatever their number: where the rate is
-    no cosine.
+    More epochs may follow where those before are the same whatever their number: where the rate
+    does not go to 0 at the end.
     """
     changed = differences(saved, config)
     longer = ("train.epochs",) if config.train.epochs > saved.train.epochs else ()
     other = differences(saved, config, (*RESUMABLE, *CHANGEABLE, *longer))
-    same_before = longer and config.optim.schedule != "cosine"
+    same_before = longer and config.optim.schedule not in TO_ZERO
     free = same_before and not differences(saved, config, (*RESUMABLE, *longer))
     if changed and (other or not (changeable or free)):
         flag = "" if other else ", or --resume_with to train on with the new ones"
         if longer and not other:
             flag += (
-                " (the rate then follows the cosine of the new length from where the run is, up "
-                "again from its end)"
+                f" (the rate then follows the {config.optim.schedule} schedule of the new length "
+                "from where the run is, up again from its end)"
             )
         raise ConfigError(
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. Give another "

@@ -27,20 +27,24 @@ def test_more_epochs_follow_as_if_they_had_been_there(schedule: str, tmp_path: P
     assert kept["changes"][0]["changes"] == ["config.train.epochs was 1 and is now 3"]
 
 
-def test_a_cosine_is_asked_about_and_fewer_epochs_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [("cosine", 0.001), pytest.param("linear", 0.0019, marks=pytest.mark.slow)],  # 1/55 of 0.1
+)
+def test_a_rate_that_went_to_zero_is_asked_about_and_fewer_epochs_are_refused(
+    schedule: str, last: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    assert command(run, *SMALL, "--config.train.epochs=2") == 0
+    run, flags = tmp_path / "run", (*SMALL, f"--config.optim.schedule={schedule}")
+    assert command(run, *flags, "--config.train.epochs=2") == 0
     capsys.readouterr()
-    assert command(run, *SMALL, "--config.train.epochs=3") == 2
-    assert "the rate then follows the cosine of the new length" in capsys.readouterr().err
-    assert command(run, *SMALL, "--config.train.epochs=1") == 2
+    assert command(run, *flags, "--config.train.epochs=3") == 2
+    assert f"follows the {schedule} schedule of the new length" in capsys.readouterr().err
+    assert command(run, *flags, "--config.train.epochs=1") == 2
     error = capsys.readouterr().err
     assert "was 2 and is now 1" in error and "--resume_with" not in error
-    assert command(run, *SMALL, "--config.train.epochs=3", "--resume_with") == 0
+    assert command(run, *flags, "--config.train.epochs=3", "--resume_with") == 0
     rates = [r["learning_rate"] for r in records(run) if r["kind"] == "train"]
-    assert rates[-1] < 0.001 and len(rates) == 3 and rates[2] != rates[1]
+    assert rates[-1] < last and len(rates) == 3 and rates[2] != rates[1]
     assert records(run)[-1]["epoch"] == 3
 
 

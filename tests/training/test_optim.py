@@ -158,6 +158,12 @@ def test_cosine_falls_from_the_peak_to_zero_after_warm_up() -> None:
     np.testing.assert_allclose(values[20:], expected, atol=1e-6)
 
 
+def test_linear_falls_from_the_peak_to_zero_after_warm_up() -> None:
+    values = rates(10, 10, schedule="linear", warmup_epochs=2.0, learning_rate=1.0)
+    np.testing.assert_allclose(values[:20], np.arange(20) / 20, atol=1e-6)
+    np.testing.assert_allclose(values[20:], 1 - np.arange(80) / 80, atol=1e-6)
+
+
 def test_constant_is_constant_after_warm_up() -> None:
     values = rates(3, 4, schedule="constant", warmup_epochs=0.5)
     np.testing.assert_allclose(values, [0, 0.05] + [0.1] * 10, atol=1e-6)

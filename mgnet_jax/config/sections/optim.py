@@ -24,8 +24,8 @@ KEYS = {
     ),
     "optim.schedule": choice(
         "step",
-        ("step", "cosine", "constant"),
-        "of the learning rate: drops, to 0 as a cosine, none",
+        ("step", "cosine", "linear", "constant"),
+        "of the learning rate: drops, to 0 as a cosine or in a straight line, none",
     ),
     "optim.step_epochs": at_least(
         1, 30, "'step' lowers the rate in every epoch whose number is a multiple of this"
