@@ -94,8 +94,8 @@ def make_optimizer(
     (Pascanu, Mikolov and Bengio 2013).
 
     With muon > 0, a kernel's step is `orthogonal` of its momentum times muon (Jordan et al. 2024),
-    and its decay is added after that: w <- w - rate (muon O(m) + weight_decay w). Kernels of the
-    stem, and the head's matrix, have SGD all the same.
+    and its decay is added after that: w <- w - rate (muon O(m) + weight_decay w). Its momentum is
+    muon_momentum. Kernels of the stem, and the head's matrix, have SGD all the same.
 
     The state is the same tree whatever the values, so that a run can go on with others.
     """
@@ -108,34 +108,31 @@ def make_optimizer(
     def decays_before(params: Any) -> Any:
         return jax.tree.map(lambda decay, late: decay and not late, decays(params), of_muon(params))
 
-    def after(updates: Any, params: Any) -> Any:
-        def one(is_muons: bool, u: jax.Array, w: jax.Array) -> jax.Array:
-            return muon * orthogonal(u) + decay * w if is_muons else u
+    traces = {
+        True: optax.trace(optim["muon_momentum"], optim["nesterov"]),
+        False: optax.trace(optim["momentum"], optim["nesterov"]),
+    }
 
-        return jax.tree.map(one, of_muon(params), updates, params)
+    def step(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        def one(is_muons: bool, g: jax.Array, m: jax.Array, w: jax.Array) -> Any:
+            g, (m,) = traces[is_muons].update(g, optax.TraceState(m))
+            return (muon * orthogonal(g) + decay * w if is_muons else g), m
+
+        both = jax.tree.map(one, of_muon(params), updates, state.trace, params)
+        pair = jax.tree.structure((0, 0))
+        updates, momentum = jax.tree.transpose(jax.tree.structure(params), pair, both)
+        return updates, optax.TraceState(momentum)
 
     still = [optax.masked(optax.set_to_zero(), lambda p: frozen(p, freeze))] if freeze else []
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.add_decayed_weights(decay, decays_before),
         optax.chain(  # optax.sgd, with Muon in it
-            _then(optax.trace(optim["momentum"], optim["nesterov"]), after),
+            optax.GradientTransformation(traces[False].init, step),
             optax.scale_by_learning_rate(schedule),
         ),
         *still,
     )
-
-
-def _then(
-    first: optax.GradientTransformation, function: Callable[[Any, Any], Any]
-) -> optax.GradientTransformation:
-    """What `first` does, and a function of its updates and of the parameters; without a state."""
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = first.update(updates, state, params)
-        return function(updates, params), state
-
-    return optax.GradientTransformation(first.init, update)
 
 
 def orthogonal(momentum: jax.Array) -> jax.Array:

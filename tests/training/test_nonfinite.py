@@ -176,6 +176,7 @@ def test_the_state_is_the_same_tree_whatever_a_run_may_go_on_with() -> None:
         "optim.learning_rate": 0.01,
         "optim.momentum": 0.0,
         "optim.muon": 0.1,
+        "optim.muon_momentum": 0.9,
         "optim.nesterov": True,
         "optim.schedule": "cosine",
         "optim.first_epoch": 1,

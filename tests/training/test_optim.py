@@ -113,11 +113,11 @@ def test_muon_is_for_hidden_kernels_alone(nesterov: bool) -> None:
             updates, state = optimizer.update(gradient, state, params)
         return updates, state
 
-    (sgd, of_sgd), (muon, of_muon) = last_step(), last_step(muon=0.3)
+    (sgd, of_sgd), (muon, of_muon) = last_step(), last_step(muon=0.3, muon_momentum=0.4)
     chex.assert_trees_all_equal_structs(of_sgd, of_muon)
     kernel, g = params["level1"]["kernel"], [g["level1"]["kernel"] for g in gradients]
-    momentum = 0.25 * g[0] + 0.5 * g[1] + g[2]
-    direction = g[2] + 0.5 * momentum if nesterov else momentum
+    momentum = 0.16 * g[0] + 0.4 * g[1] + g[2]
+    direction = g[2] + 0.4 * momentum if nesterov else momentum
     expected = -0.2 * (0.3 * orthogonal(direction) + 0.1 * kernel)
     chex.assert_trees_all_close(muon.pop("level1")["kernel"], expected, atol=1e-5)
     sgd.pop("level1")

@@ -22,6 +22,9 @@ KEYS = {
         0.0,
         "Muon: kernels take orthogonalised steps, of this rate times the learning rate; 0: SGD",
     ),
+    "optim.muon_momentum": within(
+        0, 1, 0.6, "the momentum of Muon's kernels, which optim.momentum is not for"
+    ),
     "optim.schedule": choice(
         "step",
         ("step", "cosine", "linear", "constant"),
