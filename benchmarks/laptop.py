@@ -1,6 +1,7 @@
 """Accuracy against minutes on two CPU cores: MgNet and ResNets of equal work, trained alike.
 
     python benchmarks/laptop.py --set=cifar10 --data_dir=FOLDER --out=FOLDER
+    python benchmarks/laptop.py --set=cifar10 --data_dir=FOLDER --out=FOLDER --only=MgNet
 
 Trains the preset `laptop` of CIFAR-10 or CIFAR-100, and in its recipe a ResNet18 and a pre-act
 ResNet18-A^l-B^{l,i} that are narrowed to about as many multiply-adds, with several seeds, each a
@@ -24,9 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is not trained yet; prints and writes the table."""
     parser = options(__doc__, "laptop")
     parser.add_argument("--set", default="cifar10", choices=("cifar10", "cifar100"))
+    parser.add_argument("--only", default="", help="networks whose names begin with this")
     args = parser.parse_args(arguments)
     networks = (shipped.load(args.set, "laptop").model.spec, *RESNETS)
-    study("laptop", networks, [f"--config={args.set}:laptop"], args)
+    chosen = [network for network in networks if network.startswith(args.only)]
+    if not chosen:
+        parser.error(f"--only={args.only}: no name of {', '.join(networks)} begins so")
+    study("laptop", chosen, [f"--config={args.set}:laptop"], args)
 
 
 if __name__ == "__main__":

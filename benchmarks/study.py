@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mgnet_jax
+from mgnet_jax.main import keep_freed_memory
 from mgnet_jax.main import main as mgnet
 from mgnet_jax.models import file_name, parse
 
@@ -33,6 +34,7 @@ def study(
       recipe: arguments of the command line that all runs have.
       args: what `options` has read; a run that was stopped is gone on with.
     """
+    keep_freed_memory()  # as the command does
     rows: list[dict[str, Any]] = []
     for network in networks:
         runs = [_trained(network, recipe, args, seed) for seed in range(args.seeds)]

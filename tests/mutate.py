@@ -219,8 +219,8 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
     (
         "mean and std are ignored in scoring",
         "training/job.py",
-        "Scoring(self.model, **self.scale, flip",
-        "Scoring(self.model, data.info.mean, data.info.std, flip",
+        "Scoring(self.model, **self.scale, flip=flip",
+        "Scoring(self.model, data.info.mean, data.info.std, flip=flip",
         "training/test_job.py",
     ),
     (

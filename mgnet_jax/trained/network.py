@@ -111,9 +111,10 @@ class Trained:
 
     @cached_property
     def scoring(self) -> Scoring:
-        """How its images are scored: as the run scored them, with mirror images or without."""
-        flip = bool(self.facts.config.get("eval.flip", False))
-        return Scoring(self.model, self.facts.mean, self.facts.std, flip)
+        """How its images are scored: as the run scored them, with other views or without."""
+        known = self.facts.config
+        flip, shift = bool(known.get("eval.flip", False)), int(known.get("eval.shift", 0))
+        return Scoring(self.model, self.facts.mean, self.facts.std, flip, shift)
 
     @cached_property
     def _probabilities(self) -> Any:

@@ -105,11 +105,12 @@ def _facts(workdir: Path, saved: Manifest, job: Job) -> Facts:
     known = ("kind", "step", "epoch", "seconds")
     scores = {k: v for k, v in evals[-1].items() if k not in known} if evals else {}
     averaged = ", weights averaged over the steps" if config.train.ema_decay else ""
-    mirrored = ", with their mirror images" if config.eval.flip else ""
+    views = ", with their mirror images" if config.eval.flip else ""
+    views += f", shifted by {config.eval.shift} pixels too" if config.eval.shift else ""
     settings = json.loads(json.dumps(flatten(config)))  # as a file has them
     scored = (
         f"on all {info.test_size:,} test images after epoch {saved.step / job.steps_per_epoch:g}"
-        f"{averaged}{mirrored}"
+        f"{averaged}{views}"
     )
     return Facts(
         spec=str(job.model.spec),

@@ -76,7 +76,8 @@ class Job:
         self.step_rng = self._step_rng
         mean, std = config.data.mean or data.info.mean, config.data.std or data.info.std
         self.scale: Any = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-        self.scoring = Scoring(self.model, **self.scale, flip=config.eval.flip)
+        flip, shift = config.eval.flip, config.eval.shift
+        self.scoring = Scoring(self.model, **self.scale, flip=flip, shift=shift)
 
     def _create_state(self, rng: jax.Array) -> TrainState:
         shape, ema = self.data.info.image_shape, self.config.train.ema_decay > 0

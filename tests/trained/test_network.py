@@ -75,6 +75,20 @@ def test_with_mirror_images_it_predicts_as_its_run_scored(
     assert not np.allclose(both, network.logits(images), atol=0.1)
 
 
+def test_with_shifted_images_too_it_predicts_as_its_run_scored(
+    network: Trained, images: np.ndarray
+) -> None:
+    """The mean by hand, of images with their edges reflected."""
+    config = {**network.facts.config, "eval.flip": True, "eval.shift": 2}
+    views = Trained(Weights(dataclasses.replace(network.facts, config=config), network.arrays))
+    wide = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect")
+    expected = np.zeros((len(images), 10))
+    for x, share in ((images, 0.5), (wide[:, :-4, :-4], 0.25), (wide[:, 4:, 4:], 0.25)):
+        for seen in (x, x[:, :, ::-1]):
+            expected += share / 2 * network.logits(np.ascontiguousarray(seen))
+    np.testing.assert_allclose(views.logits(images), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_test_set_is_scored_the_same_from_the_export(
     trained: Path, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

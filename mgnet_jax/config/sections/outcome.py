@@ -12,6 +12,12 @@ KEYS = {
     "eval.flip": Key(
         False, "score an image by its mean logits and its mirror image's; twice the work"
     ),
+    "eval.shift": at_least(
+        0,
+        0,
+        "half of an image's mean logits are of it shifted by so many pixels along the diagonal, "
+        "both ways; three times the work; 0: none",
+    ),
     "eval.every_epochs": at_least(1, 1, "epochs between scores; the last is always scored"),
     "checkpoint.every_steps": at_least(0, 0, "steps between checkpoints within epochs; 0: none"),
     "checkpoint.keep": at_least(1, 2, "newest checkpoints kept; the best one is kept besides"),
