@@ -54,7 +54,7 @@ LAPTOP: dict[str, Any] = SHORT | {
     "optim.muon": 1.0,
     "optim.muon_momentum": 0.6,
     "optim.schedule": "linear",
-    "optim.warmup_epochs": 2.0,
+    "optim.warmup_epochs": 1.0,
     "eval.every_epochs": 5,
     "eval.flip": True,
     "eval.shift": 1,
