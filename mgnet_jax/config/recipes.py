@@ -47,7 +47,7 @@ SHORT: dict[str, Any] = PAPER | {
 LAPTOP: dict[str, Any] = SHORT | {
     "model.stem": "half",
     "data.crop_padding": 2,
-    "train.epochs": 10,
+    "train.epochs": 11,
     "train.batch_size": 512,
     "train.label_smoothing": 0.1,
     "optim.learning_rate": 0.4,
@@ -55,7 +55,7 @@ LAPTOP: dict[str, Any] = SHORT | {
     "optim.muon_momentum": 0.6,
     "optim.schedule": "linear",
     "optim.warmup_epochs": 1.0,
-    "eval.every_epochs": 5,
+    "eval.every_epochs": 11,
     "eval.flip": True,
     "eval.shift": 1,
 }
