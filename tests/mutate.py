@@ -266,6 +266,27 @@ MUTATIONS = [  # name, file, what is there, what is put there, tests
         "training/test_steps.py",
     ),
     (
+        "flips in turn forget the epoch",
+        "data/augment.py",
+        "(1, 2, 3)) + epoch) % 2",
+        "(1, 2, 3))) % 2",
+        "data/test_augment.py",
+    ),
+    (
+        "Muon has the momentum of SGD",
+        "training/optim.py",
+        'optim["muon_momentum"]',
+        'optim["momentum"]',
+        "training/test_optim.py",
+    ),
+    (
+        "shifted images have all the weight of whole ones",
+        "training/scoring.py",
+        "shifted(x, self.shift), 0.25)",
+        "shifted(x, self.shift), 0.5)",
+        "trained/test_network.py",
+    ),
+    (
         "crops miss the last place",
         "data/augment.py",
         "2 * padding + 1)",

@@ -46,6 +46,7 @@ SHORT: dict[str, Any] = PAPER | {
 
 LAPTOP: dict[str, Any] = SHORT | {
     "model.stem": "half",
+    "data.alternate_flips": True,
     "data.crop_padding": 2,
     "train.epochs": 11,
     "train.batch_size": 512,

@@ -20,6 +20,7 @@ class Augmentation:
 
     Attributes:
       crop_padding, flip: the paper's augmentation (He et al. 2016): crop, then flip.
+      alternate_flips: flips are not random, see `in_turn`.
       randaugment, randaugment_magnitude: see `rand_augment`.
       erasing: see `random_erasing`.
       mixup, cutmix: see `mix`.
@@ -27,6 +28,7 @@ class Augmentation:
 
     crop_padding: int = 0
     flip: bool = False
+    alternate_flips: bool = False
     randaugment: int = 0
     randaugment_magnitude: int = 9
     erasing: float = 0.0
@@ -38,13 +40,14 @@ class Augmentation:
         """What `config.data` asks for."""
         return cls(**{field.name: keys[field.name] for field in dataclasses.fields(cls)})
 
-    def of_pixels(self, images: jax.Array, key: jax.Array) -> jax.Array:
-        """Of images as they are, uint8 (N, H, W, C): what moves and colours them."""
+    def of_pixels(self, images: jax.Array, key: jax.Array, epoch: Any = 0) -> jax.Array:
+        """Of images as they are, uint8 (N, H, W, C): what moves and colours them in an epoch."""
         crop_key, flip_key = jax.random.split(key)
+        flips = in_turn(images, epoch) if self.alternate_flips else None
         if self.crop_padding:
             images = random_crop(images, crop_key, self.crop_padding)
         if self.flip:
-            images = random_flip(images, flip_key)
+            images = random_flip(images, flip_key) if flips is None else mirrored(images, flips)
         if self.randaugment:
             of_it = jax.random.fold_in(key, 5)
             images = rand_augment(images, of_it, self.randaugment, self.randaugment_magnitude)
@@ -82,8 +85,22 @@ def random_crop(images: jax.Array, key: jax.Array, padding: int) -> jax.Array:
 
 def random_flip(images: jax.Array, key: jax.Array) -> jax.Array:
     """Mirrors each image left to right with probability 1/2."""
-    flip = jax.random.bernoulli(key, 0.5, (images.shape[0], 1, 1, 1))
-    return jnp.where(flip, images[:, :, ::-1], images)
+    return mirrored(images, jax.random.bernoulli(key, 0.5, images.shape[:1]))
+
+
+def in_turn(images: jax.Array, epoch: Any) -> jax.Array:
+    """Which images (N, H, W, C) are mirrored in an epoch: half of them, the others in the next.
+
+    So that no image is seen alike in two epochs that follow each other (Jordan 2024). Which half an
+    image is of, it says itself: whether the sum of its pixels is odd. Images that are cut out anew
+    in each epoch, as photographs are, are therefore mirrored at random.
+    """
+    return (jnp.sum(images.astype(jnp.int32), (1, 2, 3)) + epoch) % 2 == 1
+
+
+def mirrored(images: jax.Array, which: jax.Array) -> jax.Array:
+    """Images (N, H, W, C), those of `which` (N,) mirrored left to right."""
+    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
 def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:

@@ -173,6 +173,7 @@ class Job:
             self.optimizer,
             self.mesh,
             augmentation=Augmentation.of(data),
+            steps_per_epoch=self.steps_per_epoch,
             small=steps.Small(data.small_size, data.small_epochs * self.steps_per_epoch),
             label_smoothing=train.label_smoothing,
             ema_decay=train.ema_decay,

@@ -63,6 +63,7 @@ def make_train_step(
     label_smoothing: float,
     ema_decay: float,
     augmentation: Augmentation = NO_AUGMENTATION,
+    steps_per_epoch: int = 1,
     small: Small = NO_SMALL,
     skips: bool = False,
     measures: tuple[Measure, ...] = (),
@@ -76,7 +77,7 @@ def make_train_step(
     on, before the step; the accuracy is by each image's own label, mixed or not. The averaged
     weights have decay min(ema_decay, (1 + step) / (10 + step)), so that they forget the initial
     weights in short runs too. A step whose numbers are not finite is left out if it `skips` such.
-    The first steps may be with `small` images.
+    The first steps may be with `small` images; the augmentation knows the epoch.
 
     A state in parts (`state_sharding`, see `sharding.of_state`) is gathered for the gradients, and
     each device updates its own part with its part of them.
@@ -115,12 +116,12 @@ def make_train_step(
         state: TrainState, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         parts = labels.shape[0]
-        params = whole(state.params)
+        params, epoch = whole(state.params), state.step // steps_per_epoch
 
         def one_part(carry: Any, part: Any) -> tuple[Any, None]:
             batch_stats, grads, metrics = carry
             part_images, part_labels, part_key = part
-            part_images = augmentation.of_pixels(part_images, part_key)
+            part_images = augmentation.of_pixels(part_images, part_key, epoch)
             part_images = jax.lax.with_sharding_constraint(part_images, sharding.batch(mesh))
             part_images = normalise(part_images, mean, std)
             part_images, own_share = augmentation.of_normalised(part_images, part_key)

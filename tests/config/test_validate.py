@@ -92,6 +92,10 @@ def test_the_keys_stand_in_the_order_in_which_they_are_printed() -> None:
         ({"data.last_batch": "keep"}, "config.data.last_batch='keep' must be one of 'drop', 'use'"),
         ({"optim.first_epoch": 2}, "config.optim.first_epoch=2 must be 0 or 1"),
         ({"data.crop_padding": 9}, "config.data.crop_padding=9 is larger than the images"),
+        (
+            {"data.flip": False, "data.alternate_flips": True},
+            "config.data.alternate_flips=True needs config.data.flip=True",
+        ),
         ({"data.small_size": 6}, "config.data.small_size=6 and config.data.small_epochs=0: set"),
         (
             {"data.small_size": 8, "data.small_epochs": 1},

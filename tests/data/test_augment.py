@@ -51,6 +51,24 @@ def test_flips_mirror_left_to_right_half_of_the_images() -> None:
     assert 110 < sum(mirrored) < 190
 
 
+def test_alternating_flips_mirror_each_image_in_every_other_epoch() -> None:
+    """Half of the images in one epoch, the others in the next, whatever the key; cropped or not."""
+    augmentation = Augmentation(flip=True, alternate_flips=True)
+    epochs = [
+        np.asarray(augmentation.of_pixels(IMAGES, jax.random.key(k), jnp.int32(k)))
+        for k in range(3)
+    ]
+    flipped = [(e == IMAGES[:, :, ::-1]).all((1, 2, 3)) for e in epochs]
+    same = [(e == IMAGES).all((1, 2, 3)) for e in epochs]
+    np.testing.assert_array_equal(flipped[0], same[1])
+    np.testing.assert_array_equal(flipped[0], flipped[2])
+    assert np.logical_xor(flipped, same).all() and 110 < sum(flipped[0]) < 190
+    cropped = Augmentation(crop_padding=PADDING, flip=True, alternate_flips=True)
+    seen = np.asarray(cropped.of_pixels(IMAGES, jax.random.key(0), 0))
+    for image, crop, turned in zip(IMAGES, seen, flipped[0], strict=True):
+        assert (crop[:, ::-1] if turned else crop).tobytes() in windows(image, PADDING)
+
+
 def test_augmentation_depends_on_the_key_alone_and_can_be_left_out() -> None:
     both = Augmentation(crop_padding=PADDING, flip=True)
     a, b, other = (np.asarray(both.of_pixels(IMAGES, jax.random.key(k))) for k in (0, 0, 1))

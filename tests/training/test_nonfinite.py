@@ -28,9 +28,9 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step in 25 has images that are not finite, chosen by its random key."""
     augmented, normalise = Augmentation.of_pixels, steps.normalise
 
-    def blacken(self: Augmentation, images: jax.Array, key: jax.Array) -> jax.Array:
+    def blacken(self: Augmentation, images: jax.Array, key: jax.Array, epoch: Any) -> jax.Array:
         bad = jax.random.uniform(jax.random.fold_in(key, 9)) < 0.04
-        return jnp.where(bad, jnp.uint8(0), augmented(self, images, key))
+        return jnp.where(bad, jnp.uint8(0), augmented(self, images, key, epoch))
 
     def spoil(images: jax.Array, *scale: Any) -> jax.Array:
         return jnp.where(jnp.max(images) == 0, jnp.nan, normalise(images, *scale))

@@ -209,6 +209,24 @@ def test_all_finite_sees_one_bad_number() -> None:
         assert not steps.all_finite(params)
 
 
+def test_flips_in_turn_are_those_of_the_epoch() -> None:
+    in_turn = Augmentation(flip=True, alternate_flips=True)
+    augmented, plain = (
+        jax.jit(train_step(augmentation=a, steps_per_epoch=2)[0]) for a in (in_turn, Augmentation())
+    )
+    images, labels, key = one_part(np.arange(8)[None])
+    odd = (images.astype(int).sum((2, 3, 4)) % 2)[..., None, None, None]
+    for step, turned in ((0, odd == 1), (1, odd == 1), (2, odd == 0), (5, odd == 1)):
+        state = new_state().replace(step=jnp.int32(step))
+        mirrored = np.where(turned, images[:, :, :, ::-1], images)
+        chex.assert_trees_all_close(
+            augmented(state, images, labels, key),
+            plain(state, mirrored, labels, key),
+            atol=1e-5,
+            rtol=1e-4,
+        )
+
+
 def test_augmentation_changes_with_the_step() -> None:
     step, mesh = train_step(augmentation=Augmentation(crop_padding=2))
     results = []

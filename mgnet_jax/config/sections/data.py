@@ -57,6 +57,9 @@ KEYS = {
         0, 4, "zero pixels around an image before a random crop; 0: none"
     ),
     "data.flip": Key(True, "random horizontal flips"),
+    "data.alternate_flips": Key(
+        False, "flips in turn: what is mirrored in one epoch is not in the next"
+    ),
     "data.randaugment": at_least(
         0, 0, "operations of RandAugment on each image, one after the other; 0: none", bits=6
     ),
@@ -150,6 +153,8 @@ def check(config: ConfigDict, info: Info, devices: int) -> None:
             f"config.data.crop_padding={data.crop_padding} is larger than the images of "
             f"{info.name} {info.image_shape[:2]}"
         )
+    if data.alternate_flips and not data.flip:
+        raise ConfigError("config.data.alternate_flips=True needs config.data.flip=True")
     if bool(data.small_size) != bool(data.small_epochs):
         raise ConfigError(
             f"config.data.small_size={data.small_size} and config.data.small_epochs="
