@@ -4,14 +4,15 @@ import argparse
 import csv
 import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mgnet_jax
-from mgnet_jax.main import keep_freed_memory
-from mgnet_jax.main import main as mgnet
-from mgnet_jax.models import file_name, parse
+from mgnet_jax.models import file_name
+from mgnet_jax.training.workdir import saved_config
 
 
 def options(description: str, name: str) -> argparse.ArgumentParser:
@@ -34,17 +35,14 @@ def study(
       recipe: arguments of the command line that all runs have.
       args: what `options` has read; a run that was stopped is gone on with.
     """
-    keep_freed_memory()  # as the command does
     rows: list[dict[str, Any]] = []
     for network in networks:
         runs = [_trained(network, recipe, args, seed) for seed in range(args.seeds)]
-        accuracies, minutes, infos = zip(*runs, strict=True)
-        model = mgnet_jax.create(parse(network), infos[0]["num_classes"])
-        costs = mgnet_jax.count(model, tuple(infos[0]["image_shape"]))
+        accuracies, minutes, costs = zip(*runs, strict=True)
         row = {
             "network": network,
-            "parameters": costs.parameters,
-            "MMAC": round(costs.macs / 1e6, 1),
+            "parameters": costs[0].parameters,
+            "MMAC": round(costs[0].macs / 1e6, 1),
             "seeds": args.seeds,
             "accuracy %": round(statistics.fmean(accuracies), 2),
             "standard deviation": round(statistics.stdev(accuracies), 2) if args.seeds > 1 else "",
@@ -61,15 +59,20 @@ def study(
 
 def _trained(
     network: str, recipe: Sequence[str], args: argparse.Namespace, seed: int
-) -> tuple[float, float, dict[str, Any]]:
-    """Test accuracy of the last epoch in %, minutes of training, and what is known of the data."""
+) -> tuple[float, float, mgnet_jax.models.Costs]:
+    """Test accuracy of the last epoch in %, minutes from the start on, and the network's costs."""
     workdir = args.out / f"{file_name(network)}-seed{seed}"
     own = (f"--config.model.spec={network}", f"--config.seed={seed}", f"--workdir={workdir}")
-    if mgnet(["mgnet", *recipe, f"--config.data.dir={args.data_dir}", *own]):
+    own += (f"--config.data.dir={args.data_dir}",)
+    command = (sys.executable, "-m", "mgnet_jax.main", *recipe, *own)
+    if subprocess.run(command, check=False).returncode:
         raise SystemExit(f"{network}, seed {seed} did not end")
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     last: dict[str, float] = {}
     for record in records:
         last |= record
     info = json.loads((workdir / "data.json").read_text())
-    return 100 * last["test_accuracy"], last["seconds"] / 60, info
+    stem = saved_config(workdir).model.stem
+    model = mgnet_jax.create(network, info["num_classes"], stem)
+    costs = mgnet_jax.count(model, tuple(info["image_shape"]))
+    return 100 * last["test_accuracy"], last["seconds"] / 60, costs
