@@ -5,6 +5,7 @@ the time, see `QUICKLY`.
 """
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 
+# a shell's background jobs, and nohup's, begin with these ignored; so would what is started here
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 LONG = ("test_processes.py", "test_sharding.py", "test_mgnet.py", "test_plan.py")
 
