@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mgnet_jax
-from mgnet_jax.models import file_name
-from mgnet_jax.training.workdir import saved_config
+from mgnet_jax.config import make_model
+from mgnet_jax.models import count, file_name
+from mgnet_jax.training.workdir import saved_config, saved_data
 
 
 def options(description: str, name: str) -> argparse.ArgumentParser:
@@ -38,11 +38,13 @@ def study(
     rows: list[dict[str, Any]] = []
     for network in networks:
         runs = [_trained(network, recipe, args, seed) for seed in range(args.seeds)]
-        accuracies, minutes, costs = zip(*runs, strict=True)
+        accuracies, minutes, workdirs = zip(*runs, strict=True)
+        info = saved_data(workdirs[0]).info
+        costs = count(make_model(saved_config(workdirs[0]), info), info.image_shape)
         row = {
             "network": network,
-            "parameters": costs[0].parameters,
-            "MMAC": round(costs[0].macs / 1e6, 1),
+            "parameters": costs.parameters,
+            "MMAC": round(costs.macs / 1e6, 1),
             "seeds": args.seeds,
             "accuracy %": round(statistics.fmean(accuracies), 2),
             "standard deviation": round(statistics.stdev(accuracies), 2) if args.seeds > 1 else "",
@@ -59,8 +61,8 @@ def study(
 
 def _trained(
     network: str, recipe: Sequence[str], args: argparse.Namespace, seed: int
-) -> tuple[float, float, mgnet_jax.models.Costs]:
-    """Test accuracy of the last epoch in %, minutes from the start on, and the network's costs."""
+) -> tuple[float, float, Path]:
+    """Test accuracy of the last epoch in %, minutes from the start on, and the run's folder."""
     workdir = args.out / f"{file_name(network)}-seed{seed}"
     own = (f"--config.model.spec={network}", f"--config.seed={seed}", f"--workdir={workdir}")
     own += (f"--config.data.dir={args.data_dir}",)
@@ -71,8 +73,4 @@ def _trained(
     last: dict[str, float] = {}
     for record in records:
         last |= record
-    info = json.loads((workdir / "data.json").read_text())
-    stem = saved_config(workdir).model.stem
-    model = mgnet_jax.create(network, info["num_classes"], stem)
-    costs = mgnet_jax.count(model, tuple(info["image_shape"]))
-    return 100 * last["test_accuracy"], last["seconds"] / 60, costs
+    return 100 * last["test_accuracy"], last["seconds"] / 60, workdir

@@ -38,7 +38,10 @@ def test_a_rate_that_went_to_zero_is_asked_about_and_fewer_epochs_are_refused(
     assert command(run, *flags, "--config.train.epochs=2") == 0
     capsys.readouterr()
     assert command(run, *flags, "--config.train.epochs=3") == 2
-    assert f"follows the {schedule} schedule of the new length" in capsys.readouterr().err
+    assert (
+        f"the rate then follows the {schedule} schedule of the new length"
+        in capsys.readouterr().err
+    )
     assert command(run, *flags, "--config.train.epochs=1") == 2
     error = capsys.readouterr().err
     assert "was 2 and is now 1" in error and "--resume_with" not in error
