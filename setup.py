@@ -8,5 +8,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["mgnet_jax", "mgnet_jax.*"]), "mgnet_jax.configs"],
     package_dir={"mgnet_jax.configs": "configs"},
-    package_data={"mgnet_jax": ["py.typed"], "mgnet_jax.config": ["paper.json"]},
+    package_data={
+        "mgnet_jax": ["py.typed"],
+        "mgnet_jax.config": ["paper.json"],
+        "mgnet_jax.models": ["native.cc"],
+    },
 )

@@ -2,9 +2,9 @@
 
 python benchmarks/convolution.py
 
-The convolution (XLA's, by pairs of columns, minimal filtering), the gradient of the images of one
-with stride 2 (XLA's, sub-pixel), and of the kernel (XLA's in a layout that is fast for it, products
-of matrices, minimal filtering).
+The convolution (XLA's, by pairs of columns, minimal filtering, the same by our compiled code), the
+gradient of the images of one with stride 2 (XLA's, sub-pixel), and of the kernel (XLA's in a layout
+that is fast for it, products of matrices, minimal filtering, the same by our compiled code).
 
 GFLOP/s, counted as a direct convolution's. Two figures each: from the time that passed, and from
 the processors' time, divided by the cores that there are, which other work disturbs less.
@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mgnet_jax.models import conv_cpu, convolution, winograd
+from mgnet_jax.models import conv_cpu, convolution, native, winograd
 from mgnet_jax.training.progress import say, table
 
 SHAPES = (  # images, pixels a side, channels
@@ -56,6 +56,7 @@ def row(n: int, size: int, c: int) -> dict[str, str]:
         "XLA": (partial(convolution._y, geometry=one), flops, x, kernel),
         "pairs": (lambda x, k: conv_cpu.by_pairs(x, k, 1, [(1, 1)] * 2), flops, x, kernel),
         "minimal": (winograd.conv, flops, x, kernel),
+        "native": (native.conv, flops, x, kernel),
         "x: XLA": (partial(convolution._x, geometry=two), flops / 4, coarse, kernel),
         "x: sub-pixel": (
             lambda g, k: conv_cpu.gradient_of_images(g, k, (size, size), 2, 1),
@@ -66,6 +67,7 @@ def row(n: int, size: int, c: int) -> dict[str, str]:
         "k: XLA": (partial(convolution._k, geometry=one), flops, x, g),
         "k: products": (lambda x, g: conv_cpu.gradient_of_kernel(x, g, 3, 1, 1), flops, x, g),
         "k: minimal": (winograd.gradient_of_kernel, flops, x, g),
+        "k: native": (native.gradient_of_kernel, flops, x, g),
     }
     rates = {name: rate(*case) for name, case in cases.items()}
     return {"images": f"{n} of {size}x{size}x{c}", **rates}

@@ -14,7 +14,7 @@ import signal
 import sys
 from types import FrameType
 
-KEPT = {"trim_threshold": -1, "mmap_max": -4, "arena_max": -8}
+KEPT = {"trim_threshold": -1, "mmap_max": -4}
 """Parameters of glibc's mallopt, by their names in its tunables."""
 
 
@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
 def keep_freed_memory() -> None:
     """Has the C library keep what is freed, for the next array, instead of giving it back.
 
-    Otherwise a step on a CPU spends a sixth of its time on pages that it has just given back and
-    gets again, emptied by the kernel. For glibc; what MALLOC_... or GLIBC_TUNABLES say is left.
+    Otherwise a step on a CPU spends time on pages that it has just given back and gets again,
+    emptied by the kernel. For glibc; what MALLOC_... or GLIBC_TUNABLES say is left.
     """
     import contextlib
     import ctypes
@@ -39,8 +39,7 @@ def keep_freed_memory() -> None:
         return
     with contextlib.suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(KEPT["arena_max"], 1)  # that of the main thread, which alone can grow for all
-        mallopt(KEPT["mmap_max"], 0)  # large arrays lie in it too
+        mallopt(KEPT["mmap_max"], 0)  # large arrays lie where small ones do
         mallopt(KEPT["trim_threshold"], -1)  # never
 
 

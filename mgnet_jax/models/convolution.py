@@ -14,11 +14,11 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from mgnet_jax.models import conv_cpu, winograd
+from mgnet_jax.models import conv_cpu, native, winograd
 from mgnet_jax.models.geometry import Geometry
 from mgnet_jax.models.notation import ModelError
 
-ALGORITHMS = ("auto", "xla", "minimal")
+ALGORITHMS = ("auto", "xla", "minimal", "native")
 NARROW = 16
 """Channels of an output up to which it is computed by pairs of columns on CPUs."""
 
@@ -40,12 +40,13 @@ def conv(
     With algorithm "auto" a program for a CPU computes gradients in the layout that XLA's fast
     kernels for CPUs want, also in loops (docs/decisions.md); with "minimal" wide 3x3 convolutions
     are Winograd's minimal filtering there too, which is faster, takes more memory and compiles
-    longer. The platform is the one that the program is compiled for. With "xla", for other
-    platforms, and in float64, all are XLA's own. All can be differentiated in forward and in
-    reverse mode, and again.
+    longer; with "native" those of channels in multiples of 16 are so by code that the machine's
+    C++ compiler makes, see `native`, which is fastest. The platform is the one that the program is
+    compiled for. With "xla", for other platforms, and in float64, all are XLA's own. All can be
+    differentiated in forward and in reverse mode, and again.
 
     Raises:
-      ModelError: the padded grid is smaller than the kernel.
+      ModelError: the padded grid is smaller than the kernel; or "native" cannot be compiled.
     """
     padding = kernel.shape[0] // 2 if padding is None else padding
     kernel = kernel.astype(x.dtype)
@@ -58,8 +59,9 @@ def conv(
         return _lax_conv(
             x, kernel, (stride, stride), ((padding, padding),) * 2, feature_group_count=groups
         )
-    minimal = algorithm == "minimal"
-    geometry = Geometry(x.shape, kernel.shape, stride, padding, minimal)
+    if algorithm == "native" and jax.default_backend() == "cpu":
+        native.load()  # a message from here is shorter than from inside the compiler
+    geometry = Geometry(x.shape, kernel.shape, stride, padding, algorithm)
     return _conv_p.bind(x, kernel, geometry=geometry)
 
 
@@ -115,7 +117,9 @@ def _algorithm(name: str, geometry: Geometry, dtype: Any) -> str:
         return "xla"
     plain = geometry.kernel[:2] == (3, 3) and (geometry.stride, geometry.padding) == (1, 1)
     large = min(geometry.x[1:3]) >= (12 if name == "k" else 24) and min(geometry.kernel[2:]) >= 96
-    if geometry.minimal and single and plain and large:
+    if geometry.algorithm == "native" and single and native.takes(geometry):
+        return "native"
+    if geometry.algorithm == "minimal" and single and plain and large:
         return "minimal"
     if name == "k":
         return "products"
@@ -128,6 +132,8 @@ def _algorithm(name: str, geometry: Geometry, dtype: Any) -> str:
 def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
     stride, padding = geometry.stride, geometry.padding
     match _algorithm("y", geometry, x.dtype):
+        case "native":
+            return native.conv(x, kernel)
         case "minimal":
             return winograd.conv(x, kernel)
         case "pairs":
@@ -138,6 +144,8 @@ def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
 def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
     reflected, margin = _reflected(kernel), kernel.shape[0] - 1 - geometry.padding
     match _algorithm("x", geometry, g.dtype):
+        case "native":
+            return native.conv(g, reflected)
         case "minimal":
             return winograd.conv(g, reflected)
         case "pairs":
@@ -151,6 +159,8 @@ def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
 def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
     size, stride, padding = geometry.kernel[0], geometry.stride, geometry.padding
     match _algorithm("k", geometry, x.dtype):
+        case "native":
+            return native.gradient_of_kernel(x, g)
         case "minimal":
             return winograd.gradient_of_kernel(x, g)
         case "products":
@@ -162,6 +172,8 @@ def working_memory(name: str, geometry: Geometry, dtype: Any) -> int:
     """Bytes that a CPU takes for "conv_y", "conv_x" or "conv_k" besides what it reads and makes."""
     x, y, short = geometry.x, geometry.y, name.removeprefix("conv_")
     match _algorithm(short, geometry, jnp.dtype(dtype)):
+        case "native":
+            elements = native.working_elements(x, y, short == "k")
         case "minimal":
             elements = winograd.working_elements(x, y)
         case "products":

@@ -14,14 +14,14 @@ class Geometry(NamedTuple):
       x: of the images, (N, H, W, c_in).
       kernel: (k, k, c_in, c_out).
       stride, padding: in pixels, the same on all sides.
-      minimal: whether CPUs may use Winograd's filtering.
+      algorithm: what CPUs may compute it by, see `convolution.conv`.
     """
 
     x: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: int
     padding: int
-    minimal: bool = False
+    algorithm: str = "auto"
 
     @property
     def y(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ class Compute:
       param_dtype: type of parameters, statistics and logits.
       unroll: up to so many steps are compiled as straight-line code, more as a loop.
       remat: what the backward pass computes again: "none", "norms" or "steps", see `Network`.
-      convolution: "auto" or "xla", see `convolution.conv`.
+      convolution: the algorithm, see `convolution.conv`.
       alone: whether each batch norm decides what it keeps, see `BatchNorm`; see `inside`.
     """
 

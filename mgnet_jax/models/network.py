@@ -53,9 +53,10 @@ class Network(nn.Module):
       dtype: type of the activations: "float32", "bfloat16" or "float64". Parameters, batch
         statistics and logits are float32 (float64 for "float64").
       initializer: "kaiming" (the paper's) or "pytorch" (the published script's).
-      convolution: "auto", "xla" for XLA's own, whose gradients are slow in loops on CPUs, or
-        "minimal", faster on CPUs for wide networks, see `convolution.conv`. All can be
-        differentiated in forward and in reverse mode; `jax.shard_map` on CPUs takes "xla".
+      convolution: "auto", "xla" for XLA's own, whose gradients are slow in loops on CPUs,
+        "minimal", faster on CPUs for wide networks, or "native", fastest on one CPU, which needs a
+        C++ compiler, see `convolution.conv`. All can be differentiated in forward and in reverse
+        mode; `jax.shard_map` on CPUs takes "xla".
       output: "classes", logits of the image, or "pixels", of each pixel of the finest grid,
         (N, H, W, num_classes), of networks that come back to it, as MgNet-V.
     """

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from mgnet_jax.models import pixels
 from mgnet_jax.models.notation import ModelError
 
 BN_EPSILON = 1e-5
@@ -85,7 +86,7 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     first = x[:, :1, :1]
     shifted = x - first
-    of_image, squares = jnp.mean(shifted, (1, 2)), jnp.mean(jnp.square(shifted), (1, 2))
+    of_image, squares = pixels.mean(shifted), pixels.mean(jnp.square(shifted))
     means = first[:, 0, 0] + of_image
     mean = jnp.mean(means, 0)
     within = jnp.maximum(squares - jnp.square(of_image), 0)
@@ -149,9 +150,9 @@ def _change(
 
 
 def _mean(x: jax.Array) -> jax.Array:
-    return jnp.mean(jnp.mean(x, (1, 2)), 0)
+    return jnp.mean(pixels.mean(x), 0)
 
 
 def _to_images(vector: jax.Array, x: jax.Array) -> jax.Array:
     """A number a channel, for each image: the transpose sums each image, then the images."""
-    return jnp.broadcast_to(vector, (x.shape[0], 1, 1, x.shape[-1]))
+    return pixels.spread(jnp.broadcast_to(vector, (x.shape[0], x.shape[-1])), x.shape)

@@ -63,6 +63,8 @@ class Facts:
         section = {k: v for k, v in self.config.items() if k.startswith("model.")}
         known = {k.removeprefix("model."): v for k, v in section.items() if k != "model.spec"}
         known |= {"stem": self.stem, "dtype": self.dtype}
+        if known.get("convolution") == "native":  # of the machine that trained
+            known["convolution"] = "auto"
         return create(self.spec, self.num_classes, **known | options)
 
 
