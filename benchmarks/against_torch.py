@@ -123,7 +123,8 @@ def theirs(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     made = (Dual if form == "dual" else TorchMgNet)(spec, 10, channels)
     made = made.to(device, memory_format=torch.channels_last)
-    model = torch.compile(made) if mode == "compiled" else made
+    torch.compiler.reset()  # else it compiles for any shape from the second network on
+    model = torch.compile(made, dynamic=False) if mode == "compiled" else made
     sgd = torch.optim.SGD(made.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
     x = torch.randn(batch, channels, size, size, device=device)
     x, y = x.to(memory_format=torch.channels_last), torch.randint(0, 10, (batch,), device=device)

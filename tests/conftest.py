@@ -61,13 +61,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What all tests and their processes compile, they compile once.
+    """What all tests and their processes compile, they compile once, xdist's workers too.
 
     $MGNET_TEST_PROGRAMS: a folder that several runs of the tests share.
     """
     from mgnet_jax.commandline import keep_programs
 
-    folder = os.environ.get("MGNET_TEST_PROGRAMS") or str(tmp_path_factory.mktemp("programs"))
+    folder = os.environ.get("MGNET_TEST_PROGRAMS")
+    if folder is None and "PYTEST_XDIST_WORKER" in os.environ:
+        folder = str(tmp_path_factory.getbasetemp().parent / "programs")
+    elif folder is None:
+        folder = str(tmp_path_factory.mktemp("programs"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     keep_programs(folder)
 

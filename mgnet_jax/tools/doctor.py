@@ -3,6 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +53,14 @@ def run(command: Command) -> None:
         say(f"{title}\n\n{table(rows)}\n")
 
     configs = [command.config] if command.config_named else [*shipped_configs()]
-    cases = convolutions(configs)
+    cases, algorithm = convolutions(configs), command.config.model.convolution
     dtypes = [name for name in CHOICES["dtype"] if (first.platform, name) not in MISSING]
     with jax.default_device(first):
         show("training steps", whole_step.train_steps(dtypes, first))
         for dtype in dtypes:
             show(f"operations in {dtype}", numerics.quick(dtype, first))
-            found = (check for case in cases for check in numerics.convolutions(case, dtype))
-            show(f"convolutions of the networks in {dtype}", found)
+            check = partial(numerics.convolutions, dtype=dtype, algorithm=algorithm)
+            show(f"convolutions of the networks in {dtype}", chain(*map(check, cases)))
     for device in others:
         show(f"operations in float32 on {device}", numerics.quick("float32", device))
     if bad:

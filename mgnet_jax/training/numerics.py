@@ -227,7 +227,9 @@ def batch_norm(dtype: str, shape: tuple[int, ...] = (16, 32, 32, 64)) -> Iterato
     yield _check("batch norm: gradient of bias", grads[2], g64.sum((0, 1, 2)), n)
 
 
-def convolutions(case: Convolution, dtype: str, gradients: bool = True) -> Iterator[Check]:
+def convolutions(
+    case: Convolution, dtype: str, gradients: bool = True, algorithm: str = "auto"
+) -> Iterator[Check]:
     """A convolution of our networks of two images, and its two gradients if asked for."""
     batch = 2
     rng = np.random.default_rng(4)
@@ -238,7 +240,8 @@ def convolutions(case: Convolution, dtype: str, gradients: bool = True) -> Itera
     g = _integers(rng, batch, grid, grid, case.c_out)
 
     def conv(x: Any, kernel: Any) -> Any:
-        return convolution.conv(x, kernel, stride, padding=padding, groups=groups)
+        apart: Any = {"padding": padding, "groups": groups, "algorithm": algorithm}
+        return convolution.conv(x, kernel, stride, **apart)
 
     def both(x: Any, kernel: Any, g: Any) -> Any:
         y, transposed = jax.vjp(conv, x, kernel)

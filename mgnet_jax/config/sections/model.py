@@ -33,8 +33,8 @@ KEYS = {
     "model.convolution": choice(
         "auto",
         CHOICES["convolution"],
-        "xla: XLA's own, on CPUs slower in loops; minimal: on CPUs faster for wide networks; native: "
-        "on one CPU twice as fast, by code that this machine's C++ compiler makes in some seconds",
+        "xla: XLA's own, on CPUs slower in loops; minimal: on CPUs faster for wide networks; "
+        "native: on CPUs twice as fast, by code that this machine's C++ compiler makes in seconds",
     ),
 }
 
