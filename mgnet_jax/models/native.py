@@ -60,35 +60,36 @@ def gradient_of_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
 
 def working_elements(x: tuple[int, ...], y: tuple[int, ...], of_kernel: bool) -> int:
     """What `conv`, or `gradient_of_kernel`, takes besides the arrays, for the shapes of x and y."""
-    name, workers = "kernel_gradient" if of_kernel else "convolve", _workers()
+    some, workers = _shares("kernel_gradient" if of_kernel else "convolve", x, y[3])
     matrices = workers if of_kernel else 1
-    points = _some(name, x, y[3]) * (x[3] + y[3]) + 2 * 16
-    return POINTS * (matrices * x[3] * y[3] + workers * points)
+    return POINTS * (matrices * x[3] * y[3] + workers * (some * (x[3] + y[3]) + 2 * 16))
 
 
 def _tiles(x: tuple[int, ...]) -> int:
     return x[0] * -(-x[1] // TILE) * -(-x[2] // TILE)
 
 
-def _some(name: str, x: tuple[int, ...], c_out: int) -> int:
-    """How many tiles a worker takes at a time: what it makes of them stays in its cache."""
-    multiple, most = _BLOCK[name]
+def _shares(name: str, x: tuple[int, ...], c_out: int) -> tuple[int, int]:
+    """How many tiles a worker takes at a time, so few that they stay in its cache; and workers."""
+    (multiple, most), tiles, cores = _BLOCK[name], _tiles(x), _cores()
     some = max(1, most // max(x[3], c_out) // multiple) * multiple
-    return min(some, -(-_tiles(x) // _workers()))
+    some = min(some, -(-tiles // cores))
+    return some, min(cores, -(-tiles // some))
 
 
-def _workers() -> int:
+def _cores() -> int:
     """As many as XLA has threads."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _call(name: str, shape: tuple[int, ...], x: jax.Array, other: jax.Array) -> jax.Array:
-    y, c_out = (shape, shape[3]) if name == "convolve" else (other.shape, other.shape[3])
-    scratch = working_elements(x.shape, y, name != "convolve")
-    out = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (shape, (scratch,))]
-    options = {"some": np.int64(_some(name, x.shape, c_out)), "workers": np.int64(_workers())}
-    return jax.ffi.ffi_call(f"mgnet_{name}_{load()}", out)(x, other, **options)[0]
+    y = shape if name == "convolve" else other.shape
+    some, workers = map(np.int64, _shares(name, x.shape, y[3]))
+    scratch = (working_elements(x.shape, y, name != "convolve"),)
+    out = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (shape, scratch)]
+    call = jax.ffi.ffi_call(f"mgnet_{name}_{load()}", out)
+    return call(x, other, some=some, workers=workers)[0]
 
 
 @cache
@@ -96,10 +97,16 @@ def load() -> str:
     """Compiles the code if need be, and has XLA know it; the version that names it there.
 
     Raises:
-      ModelError: there is no compiler, or it fails.
+      ModelError: there is no compiler, or it fails, or what it made cannot be kept or loaded.
     """
     built = build()
-    library = ctypes.CDLL(str(built))
+    try:
+        library = ctypes.CDLL(str(built))
+    except OSError as error:
+        raise ModelError(
+            f"{_ASKED}; what it made cannot be loaded: {error}; remove it, or name another folder "
+            f"in the variable MGNET_NATIVE"
+        ) from None
     for name in _BLOCK:
         handler = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(f"mgnet_{name}_{built.stem}", handler, platform="cpu")
@@ -122,7 +129,13 @@ def build() -> Path:
     told = "\n".join((_macros(compiler, *flags), _SOURCE.read_text(), jax.__version__))
     built = folder() / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
     if not built.exists():
-        _compile(compiler, flags, built)
+        try:
+            _compile(compiler, flags, built)
+        except OSError as error:
+            raise ModelError(
+                f"{_ASKED}, and what it makes cannot be kept: {error}; name a folder that can be "
+                f"written in the variable MGNET_NATIVE"
+            ) from None
     return built
 
 

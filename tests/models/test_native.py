@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -77,12 +78,24 @@ def test_how_many_share_the_work_does_not_matter(monkeypatch: pytest.MonkeyPatch
     x, kernel, g = normal(0, 40, 16, 16, 48), normal(1, 3, 3, 48, 32), normal(2, 40, 16, 16, 32)
     results = []
     for workers in (1, 2, 3, 64):
-        monkeypatch.setattr(native, "_workers", lambda n=workers: n)
+        monkeypatch.setattr(native, "_cores", lambda n=workers: n)
         jax.clear_caches()
         results.append(jax.jit(all_three)(x, kernel, g))
     for other in results[1:]:
         for a, b in zip(other, results[0], strict=True):
             assert np.abs(a - b).max() <= 3e-5 * np.abs(b).max()
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the options are of x86-64")
+@pytest.mark.usefixtures("small_too", "nothing_built")
+@pytest.mark.parametrize("narrow", ["-mno-avx512f", "-mno-avx"])
+def test_processors_with_narrower_registers(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", f"{os.environ.get('CXX', 'c++')} {narrow}")
+    version = native.load()
+    monkeypatch.setattr(native, "load", lambda: version)
+    test_it_is_the_convolution(5, 7, 9, 48, 80)
 
 
 @needs_compiler
@@ -185,6 +198,21 @@ def test_without_a_compiler_it_says_so(
     with pytest.raises(ModelError, match=re.escape(words)) as error:
         by_native(normal(0, 1, 8, 8, 16), normal(1, 3, 3, 16, 16))
     assert "convolution='auto'" in str(error.value) and "CXX" in str(error.value)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("nothing_built")
+def test_a_folder_that_cannot_be_written_and_a_damaged_file_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "build", lambda: tmp_path / "damaged.so")
+    (tmp_path / "damaged.so").write_bytes(b"\x7fELF")
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*damaged.so.*MGNET_NATIVE"):
+        native.load()
+    monkeypatch.undo()
+    monkeypatch.setenv("MGNET_NATIVE", str(tmp_path / "damaged.so"))
+    with pytest.raises(ModelError, match=r"cannot be kept: .*damaged.so.*MGNET_NATIVE"):
+        native.build()
 
 
 @needs_compiler
