@@ -141,9 +141,17 @@ class Program:
 
     def _plain(self, equation: Any, inputs: list[Any]) -> list[Value]:
         name, params = equation.primitive.name, equation.params
-        if name == "pixel_sum":  # see pixels.py
-            name = "dot_general" if jax.default_backend() == "cpu" else "reduce_sum"
         flat = self._flat(equation, inputs)
+        if name == "pixel_sum":  # see pixels.py
+            product = jax.default_backend() == "cpu"
+            made = self.add(
+                "dot_general" if product else "reduce_sum", flat, [equation.outvars[0].aval]
+            )
+            if (
+                product and made[0].by is not None
+            ):  # the two that a batch norm sums are made at once
+                made[0].by.working = flat[0].bytes
+            return made
         outputs = [v.aval for v in equation.outvars]
         if name == "select_and_scatter_add" and self._expands_pools:
             return self._unpool(flat[0], flat[1], params["padding"], outputs[0])

@@ -23,7 +23,7 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Check]:
     monkeypatch.setattr(
         numerics,
         "convolutions",
-        lambda case, dtype: [Check(str(case), dtype, 0.0, 1e-7)],
+        lambda case, dtype, algorithm: [Check(f"{case} {algorithm}", dtype, 0.0, 1e-7)],
     )
     monkeypatch.setenv("MGNET_NUMERICS", str(tmp_path / "numerics"))
     monkeypatch.setattr(installation, "_right", set())
@@ -39,7 +39,7 @@ def test_versions_devices_and_checks_are_printed(
         assert text in out
     for text in ("operations in float64", "bfloat16", "16 to 16 channels on 28x28", "all of it"):
         assert text in out
-    assert "7x7, stride 2" not in out and "WRONG" not in out
+    assert "7x7, stride 2" not in out and "WRONG" not in out and "28x28 auto" in out
     assert not (tmp_path / "run").exists()
 
 
