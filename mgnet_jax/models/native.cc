@@ -100,6 +100,15 @@ inline Place in_panels(int64_t c, int64_t n, int64_t rows) {
 // ---- the transforms along one side: winograd.INPUT, OUTPUT, its transpose, KERNEL, its transpose.
 // Entries of `from` and `to` are so far apart.
 
+// At a pair of points +p and -p a polynomial is its even part and its odd one, added and subtracted:
+// the points 1, -1, 2 and -2.
+inline void pairs(Vector even, Vector odd, Vector even2, Vector odd2, Vector* to, int apart_to) {
+  to[apart_to] = even + odd;
+  to[2 * apart_to] = even - odd;
+  to[3 * apart_to] = even2 + odd2;
+  to[4 * apart_to] = even2 - odd2;
+}
+
 struct Input {
   static constexpr int kFrom = kPoints, kTo = kPoints;
   static inline void side(const Vector* from, int apart, Vector* to, int apart_to) {
@@ -107,10 +116,7 @@ struct Input {
     const Vector d4 = from[4 * apart];
     const Vector even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
     to[0] = 4 * from[0] - 5 * d2 + d4;
-    to[apart_to] = even + odd;
-    to[2 * apart_to] = even - odd;
-    to[3 * apart_to] = even2 + odd2;
-    to[4 * apart_to] = even2 - odd2;
+    pairs(even, odd, even2, odd2, to, apart_to);
     to[5 * apart_to] = 4 * d1 - 5 * d3 + from[5 * apart];
   }
 };
@@ -134,10 +140,7 @@ struct OutputTransposed {
     const Vector g0 = from[0], g1 = from[apart], g2 = from[2 * apart], g3 = from[3 * apart];
     const Vector even = g0 + g2, odd = g1 + g3, even2 = g0 + 4 * g2, odd2 = 2 * g1 + 8 * g3;
     to[0] = g0;
-    to[apart_to] = even + odd;
-    to[2 * apart_to] = even - odd;
-    to[3 * apart_to] = even2 + odd2;
-    to[4 * apart_to] = even2 - odd2;
+    pairs(even, odd, even2, odd2, to, apart_to);
     to[5 * apart_to] = g3;
   }
 };
@@ -149,10 +152,7 @@ struct Kernel {
     const Vector even = (w0 + w2) * (-1 / 6.f), odd = w1 * (-1 / 6.f);
     const Vector even2 = w0 * (1 / 24.f) + w2 * (1 / 6.f), odd2 = w1 * (1 / 12.f);
     to[0] = w0 * 0.25f;
-    to[apart_to] = even + odd;
-    to[2 * apart_to] = even - odd;
-    to[3 * apart_to] = even2 + odd2;
-    to[4 * apart_to] = even2 - odd2;
+    pairs(even, odd, even2, odd2, to, apart_to);
     to[5 * apart_to] = w2;
   }
 };

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mgnet_jax.models import kept
 from mgnet_jax.models.geometry import Geometry
 from mgnet_jax.models.notation import ModelError
 
@@ -125,8 +126,10 @@ def build() -> Path:
             f"{_ASKED}, and there is no {compiler[0]!r}: install g++ or clang, or name one in the "
             f"variable CXX; or leave convolution='auto'"
         )
-    flags = [flag for flag in ("-march=native", "-mcpu=native") if _macros(compiler, flag)][:1]
-    told = "\n".join((_macros(compiler, *flags), _SOURCE.read_text(), jax.__version__))
+    for flags in (["-march=native"], ["-mcpu=native"], []):
+        if macros := _macros(compiler, *flags):
+            break
+    told = "\n".join((macros, _SOURCE.read_text(), jax.__version__))
     built = folder() / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
     if not built.exists():
         try:
@@ -141,8 +144,7 @@ def build() -> Path:
 
 def folder() -> Path:
     """Where compiled code is kept; the variable MGNET_NATIVE names another place."""
-    named = os.environ.get("MGNET_NATIVE")
-    return Path(named) if named else Path.home() / ".cache" / "mgnet_jax" / "native"
+    return kept.folder("native", "MGNET_NATIVE")
 
 
 def _macros(compiler: list[str], *flags: str) -> str:

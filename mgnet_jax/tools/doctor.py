@@ -83,10 +83,11 @@ def machine(workdir: Path) -> Iterator[str]:
     """The devices, the processor and the disks, a line each."""
     import jax
 
+    from mgnet_jax.data.photographs.workers import processors
+
     for device in jax.local_devices():
         yield f"device      {device}: {device.platform}, {device.device_kind}, {memory(device)}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield f"processor   {cores} cores for this process, of {os.cpu_count()}"
+    yield f"processor   {processors()} cores for this process, of {os.cpu_count()}"
     yield f"XLA_FLAGS   {os.environ.get('XLA_FLAGS') or '-'}"
     settings: Any = jax.config
     folders = {"jit cache": settings.jax_compilation_cache_dir, "runs": workdir.parent}

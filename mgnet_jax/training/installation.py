@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 import time
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from mgnet_jax.models import kept
 from mgnet_jax.training import watch
 from mgnet_jax.training.files import replace_file
 from mgnet_jax.training.progress import say
@@ -141,7 +141,7 @@ def require_right(dtype: str) -> None:
     """
     for device in {device.device_kind: device for device in jax.local_devices()}.values():
         key = _key(device, dtype)
-        file = _folder() / f"{_digest(key)}.json"
+        file = kept.folder("numerics", FOLDER) / f"{_digest(key)}.json"
         if _digest(key) in _right or _read(file) == key:
             continue
         from mgnet_jax.training.numerics import quick
@@ -172,15 +172,6 @@ def wrong(checks: "list[Check]", device: jax.Device) -> str:
 
 _right: set[str] = set()
 """Digests of what was found right in this process."""
-
-
-def _folder() -> Path:
-    if given := os.environ.get(FOLDER):
-        return Path(given)
-    try:
-        return Path.home() / ".cache" / "mgnet_jax" / "numerics"
-    except RuntimeError:  # this user has no home folder
-        return Path(tempfile.gettempdir(), "mgnet_jax-numerics")
 
 
 def _key(device: Any, dtype: str) -> dict[str, str]:
