@@ -6,6 +6,7 @@ JAX: worker processes import it.
 """
 
 import dataclasses
+import gc
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -208,7 +209,8 @@ class Stream(Iterator[Any]):
 
         batches = read.batch(parts * count, batch_fn=join).map(convert)
         ahead = ThreadPrefetchIterDataset(batches, prefetch_buffer_size=reading.prefetch)
-        self._iterator = iter(ahead)
+        self._iterator: Any = iter(ahead)
+        self._workers = reading.workers
 
     def __next__(self) -> Any:
         try:
@@ -223,7 +225,13 @@ class Stream(Iterator[Any]):
 
     def close(self) -> None:
         """Ends the threads and the workers."""
-        self._iterator.close()
+        if self._iterator:
+            self._iterator.close()
+            self._iterator = None
+        if self._workers:
+            # its semaphores lie in circles, and CPython 3.12 loses those that it happens to collect
+            # while it makes others
+            gc.collect()
 
 
 def _in_workers(read: grain.IterDataset, workers: int) -> grain.IterDataset:
