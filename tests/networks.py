@@ -1,13 +1,22 @@
 """What the tests of networks share: a batch, variables away from their defaults, an outcome."""
 
+import os
+import shlex
+import shutil
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mgnet_jax.models import Network
+
+COMPILER = shlex.split(os.environ.get("CXX", "c++"))[0]
+needs_compiler = pytest.mark.skipif(
+    shutil.which(COMPILER) is None, reason=f"there is no {COMPILER} here"
+)
 
 SMALL = {
     "mgnet": "MgNet[3,1]-[(6,4),(5,7)]-B^{l,i}",

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
-from mgnet_jax.models import conv_cpu, native, winograd
+from mgnet_jax.models import conv_cpu, native, platforms, winograd
 from mgnet_jax.models.geometry import Geometry
 from mgnet_jax.models.notation import ModelError
 
@@ -194,17 +194,6 @@ def in_two_parts(name: str, geometry: Geometry, dtype: Any) -> bool:
     return conv_cpu.leaves_some(geometry.x, geometry.y, geometry.kernel[0], geometry.stride)
 
 
-def _on_cpus(one: Callable, several: Callable) -> Callable:
-    """The lowering for CPUs: what one device runs may loop over images, which several divide."""
-    lower_one, lower_several = (mlir.lower_fun(f, multiple_results=False) for f in (one, several))
-
-    def lower(context: Any, *arguments: Any, **params: Any) -> Any:
-        devices = getattr(context.module_context.axis_context, "num_devices", 1)
-        return (lower_one if devices == 1 else lower_several)(context, *arguments, **params)
-
-    return lower
-
-
 def _primitive(
     name: str, result: str, xla: Callable, one: Callable, several: Callable
 ) -> Primitive:
@@ -230,8 +219,7 @@ def _primitive(
         return jax.core.ShapedArray(getattr(geometry, result), a.dtype)
 
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(xla, multiple_results=False))
-    mlir.register_lowering(primitive, _on_cpus(one, several), platform="cpu")
+    platforms.lower(primitive, xla, one, several)
     return primitive
 
 

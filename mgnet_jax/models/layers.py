@@ -82,7 +82,10 @@ class Compute:
 
     def norm(self, train: bool) -> Callable[[str], Callable[..., Array]]:
         """Makes batch norms by name, in the module that is being called; `relu=True` adds ReLU."""
-        return lambda name: partial(BatchNorm(self.param_dtype, self.alone, name=name), train=train)
+        native = self.convolution == "native"
+        return lambda name: partial(
+            BatchNorm(self.param_dtype, self.alone, native, name=name), train=train
+        )
 
 
 def kernel_init(name: str, stacked: bool = False) -> Initializer:

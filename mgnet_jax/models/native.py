@@ -1,4 +1,4 @@
-"""Convolutions of float32 images on CPUs by code of our own, compiled where it runs (native.cc).
+"""Convolutions and sums of float32 images on CPUs by code compiled where it runs (native.cc).
 
 The machine's C++ compiler compiles it when it is asked for first, in some seconds; what it makes is
 kept in a folder of the user, by the compiler, the processor and the code. XLA calls it as it calls
@@ -44,9 +44,12 @@ def takes(geometry: Geometry) -> bool:
     size, _, *channels = geometry.kernel
     if (size, geometry.stride, geometry.padding) != (3, 1, 1):
         return False
-    if any(c % LANES or c > MOST for c in channels):
-        return False
-    return 8 * _tiles(geometry.x) >= max(channels)
+    return all(map(fits, channels)) and 8 * _tiles(geometry.x) >= max(channels)
+
+
+def fits(channels: int) -> bool:
+    """Whether an array may have so many."""
+    return channels % LANES == 0 and channels <= MOST
 
 
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -57,6 +60,23 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def gradient_of_kernel(x: jax.Array, g: jax.Array) -> jax.Array:
     """From x (N, H, W, c_in) and the gradient g (N, H, W, c_out) of the output, the kernel's."""
     return _call("kernel_gradient", (3, 3, x.shape[3], g.shape[3]), x, g)
+
+
+def squares(x: jax.Array, first: jax.Array) -> list[jax.Array]:
+    """`norm_sums.squares`."""
+    return _sums("squares", x, x, first)
+
+
+def sums(g: jax.Array, x: jax.Array, *of_channels: jax.Array, relu: bool) -> list[jax.Array]:
+    """The transpose of `norm_sums.affine`, from the gradient g of its result."""
+    return _sums("norm_sums", x, g, x, *of_channels, relu=relu)
+
+
+def _sums(name: str, x: jax.Array, *arguments: jax.Array, **options: bool) -> list[jax.Array]:
+    out = [jax.ShapeDtypeStruct((x.shape[0], x.shape[3]), jnp.float32)] * 2
+    workers = np.int64(min(_cores(), x.shape[0]))
+    call = jax.ffi.ffi_call(f"mgnet_{name}_{load()}", out)
+    return list(call(*arguments, workers=workers, **options))
 
 
 def working_elements(x: tuple[int, ...], y: tuple[int, ...], of_kernel: bool) -> int:
@@ -108,7 +128,7 @@ def load() -> str:
             f"{_ASKED}; what it made cannot be loaded: {error}; remove it, or name another folder "
             f"in the variable MGNET_NATIVE"
         ) from None
-    for name in _BLOCK:
+    for name in (*_BLOCK, "squares", "norm_sums"):
         handler = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(f"mgnet_{name}_{built.stem}", handler, platform="cpu")
     return built.stem

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from mgnet_jax.models import pixels
+from mgnet_jax.models import norm_sums, pixels
 from mgnet_jax.models.notation import ModelError
 
 BN_EPSILON = 1e-5
@@ -34,6 +34,7 @@ class BatchNorm(nn.Module):
     Attributes:
       param_dtype: that type.
       alone: whether it decides what the backward pass keeps, and no `jax.checkpoint` around it.
+      native: whether CPUs may sum by code that is compiled where it runs, see norm_sums.py.
 
     Raises:
       ModelError: in training, with fewer than two values a channel: there is no variance.
@@ -41,6 +42,7 @@ class BatchNorm(nn.Module):
 
     param_dtype: Any = jnp.float32
     alone: bool = True
+    native: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, relu: bool = False) -> jax.Array:
@@ -53,7 +55,7 @@ class BatchNorm(nn.Module):
         if not train:
             mean, factor = running_mean.value, scale * lax.rsqrt(running_var.value + BN_EPSILON)
             return _apply(x, mean, factor, bias, relu)
-        out, mean, var = normalise(x, scale, bias, relu, self.alone)
+        out, mean, var = normalise(x, scale, bias, relu, self.alone, self.native)
         if not self.is_initializing():
             count = x.size // c
             if count < 2:
@@ -78,24 +80,32 @@ def _apply(
     return (nn.relu(y) if relu else y).astype(x.dtype)
 
 
-def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def moments(x: jax.Array, native: bool = False) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of each channel of x (N, H, W, c), read once.
 
     Each image is shifted by its first pixel, which is near its mean, and the images are put
     together by their means (Chan, Golub and LeVeque 1983): there is no difference of large numbers.
     """
-    first = x[:, :1, :1]
-    shifted = x - first
-    of_image, squares = pixels.mean(shifted), pixels.mean(jnp.square(shifted))
-    means = first[:, 0, 0] + of_image
+    first = x[:, 0, 0]
+    if native and norm_sums.takes(x):
+        of_image, squares = (each / pixels.size(x) for each in norm_sums.squares(x, first))
+    else:
+        shifted = x - first[:, None, None]
+        of_image, squares = pixels.mean(shifted), pixels.mean(jnp.square(shifted))
+    means = first + of_image
     mean = jnp.mean(means, 0)
     within = jnp.maximum(squares - jnp.square(of_image), 0)
     return mean, jnp.mean(within + jnp.square(means - mean), 0)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
 def normalise(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, relu: bool, alone: bool = True
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    relu: bool,
+    alone: bool = True,
+    native: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Batch norm by the batch's own moments, and these, as statistics without derivative.
 
@@ -105,18 +115,19 @@ def normalise(
       bias: the same.
       relu: whether ReLU follows.
       alone: as in `BatchNorm`.
+      native: the same.
     """
-    mean, var = moments(x.astype(scale.dtype))
+    mean, var = moments(x.astype(scale.dtype), native)
     return _apply(x, mean, scale * lax.rsqrt(var + BN_EPSILON), bias, relu), mean, var
 
 
 @normalise.defjvp
-def _normalise_jvp(relu: bool, alone: bool, primals: Any, tangents: Any) -> Any:
+def _normalise_jvp(relu: bool, alone: bool, native: bool, primals: Any, tangents: Any) -> Any:
     x, scale, bias = primals
-    mean, var = (checkpoint_name(v, MOMENTS) for v in moments(x.astype(scale.dtype)))
+    mean, var = (checkpoint_name(v, MOMENTS) for v in moments(x.astype(scale.dtype), native))
     inverse = lax.rsqrt(var + BN_EPSILON)
     out = _apply(x, mean, scale * inverse, bias, relu)
-    change: Callable[..., jax.Array] = partial(_change, relu)
+    change: Callable[..., jax.Array] = partial(_change, relu, native and norm_sums.takes(x))
     if alone:  # what it takes is kept; its transpose, the backward pass, computes the rest again
         change = jax.checkpoint(change, prevent_cse=False)
     changes = change(x, mean, inverse, scale, bias, *tangents), jnp.zeros_like(mean)
@@ -125,6 +136,7 @@ def _normalise_jvp(relu: bool, alone: bool, primals: Any, tangents: Any) -> Any:
 
 def _change(
     relu: bool,
+    native: bool,
     x: jax.Array,
     mean: jax.Array,
     inverse: jax.Array,
@@ -145,8 +157,14 @@ def _change(
     factor, wide = scale * inverse, dx.astype(mean.dtype)
     p = _to_images(dscale - factor * _mean(z * wide), x)
     q = _to_images(dbias - factor * _mean(wide), x)
-    change = factor * wide + z * p + q
-    return (jnp.where(z * scale + bias > 0, change, 0) if relu else change).astype(x.dtype)
+    change = factor * wide
+    if not native:
+        change += z * pixels.spread(p, x.shape) + pixels.spread(q, x.shape)
+    if relu:
+        change = jnp.where(z * scale + bias > 0, change, 0)
+    if native:
+        change += norm_sums.affine(p, q, x, mean, inverse, scale, bias, relu=relu)
+    return change.astype(x.dtype)
 
 
 def _mean(x: jax.Array) -> jax.Array:
@@ -155,4 +173,4 @@ def _mean(x: jax.Array) -> jax.Array:
 
 def _to_images(vector: jax.Array, x: jax.Array) -> jax.Array:
     """A number a channel, for each image: the transpose sums each image, then the images."""
-    return pixels.spread(jnp.broadcast_to(vector, (x.shape[0], x.shape[-1])), x.shape)
+    return jnp.broadcast_to(vector, (x.shape[0], x.shape[-1]))

@@ -11,12 +11,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
+
+from mgnet_jax.models import platforms
 
 
 def mean(x: jax.Array) -> jax.Array:
     """The mean over the pixels of each image of x (N, H, W, c): (N, c), of x's type."""
-    return _sum_p.bind(x) / (x.shape[1] * x.shape[2])
+    return sum(x) / size(x)
+
+
+def sum(x: jax.Array) -> jax.Array:
+    """The sum, the same."""
+    return _sum_p.bind(x)
+
+
+def size(x: jax.Array) -> int:
+    """How many pixels an image has."""
+    return x.shape[1] * x.shape[2]
 
 
 def spread(v: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -53,9 +65,7 @@ def _primitive(name: str, compute: Callable, on_cpus: Callable, shape: Callable)
         return out.reshape(*x.shape[:2], *out.shape[1:]), 0
 
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
-    lower = mlir.lower_fun(on_cpus, multiple_results=False)
-    mlir.register_lowering(primitive, lower, platform="cpu")
+    platforms.lower(primitive, compute, on_cpus, on_cpus)
     batching.primitive_batchers[primitive] = of_images
     return primitive
 

@@ -10,7 +10,7 @@ from mgnet_jax.models.convolution import in_two_parts, working_memory
 
 _CONVOLUTIONS = ("conv_", "dot_general")
 _WINDOWS = ("reduce_window", "scatter")
-_SUMS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or", "arg")
+_SUMS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or", "arg", "norm_s")
 _OTHERS = (
     *("gather", "select_and", "sort", "cum", "concatenate"),
     *("scan", "while", "cond", "random", "threefry"),

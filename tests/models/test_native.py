@@ -4,8 +4,6 @@ import dataclasses
 import os
 import platform
 import re
-import shlex
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import images_and_variables
+from networks import images_and_variables, needs_compiler
 
 import mgnet_jax
 from mgnet_jax.models import ModelError, convolution, native
 from mgnet_jax.models.convolution import Geometry, conv
 from mgnet_jax.weights.facts import Facts
 
-COMPILER = shlex.split(os.environ.get("CXX", "c++"))[0]
-needs_compiler = pytest.mark.skipif(
-    shutil.which(COMPILER) is None, reason=f"there is no {COMPILER} here"
-)
 by_native = partial(conv, algorithm="native")
 
 
