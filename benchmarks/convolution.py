@@ -2,9 +2,11 @@
 
 python benchmarks/convolution.py
 
-The convolution (XLA's, by pairs of columns, minimal filtering, the same by our compiled code), the
-gradient of the images of one with stride 2 (XLA's, sub-pixel), and of the kernel (XLA's in a layout
-that is fast for it, products of matrices, minimal filtering, the same by our compiled code).
+With stride 1 the convolution (XLA's, by pairs of columns, minimal filtering, the same by our
+compiled code) and the gradient of the kernel (XLA's in a layout that is fast for it, products of
+matrices, minimal filtering, the same by our compiled code); with stride 2 the convolution, and the
+gradients of the images (XLA's, sub-pixel) and of the kernel, each also by our compiled code, which
+is direct; and this with stride 1.
 
 GFLOP/s, counted as a direct convolution's. Two figures each: from the time that passed, and from
 the processors' time, divided by the cores that there are, which other work disturbs less.
@@ -19,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mgnet_jax.models import conv_cpu, convolution, native, winograd
+from mgnet_jax.models import conv_cpu, convolution, native_conv, winograd
 from mgnet_jax.training.progress import say, table
 
 SHAPES = (  # images, pixels a side, channels
@@ -52,22 +54,38 @@ def row(n: int, size: int, c: int) -> dict[str, str]:
     two = one._replace(stride=2)
     coarse = jnp.asarray(rng.normal(size=two.y), jnp.float32)
     flops = 18.0 * x.size * c
+
+    def direct(name: str, geometry: convolution.Geometry) -> Any:
+        return partial(native_conv.direct, name, geometry=geometry)
+
     cases: dict[str, tuple[Any, float, Any, Any]] = {
         "XLA": (partial(convolution._y, geometry=one), flops, x, kernel),
         "pairs": (lambda x, k: conv_cpu.by_pairs(x, k, 1, [(1, 1)] * 2), flops, x, kernel),
         "minimal": (winograd.conv, flops, x, kernel),
-        "native": (native.conv, flops, x, kernel),
-        "x: XLA": (partial(convolution._x, geometry=two), flops / 4, coarse, kernel),
-        "x: sub-pixel": (
+        "native": (native_conv.conv, flops, x, kernel),
+        "k: XLA": (partial(convolution._k, geometry=one), flops, x, g),
+        "k: products": (lambda x, g: conv_cpu.gradient_of_kernel(x, g, 3, 1, 1), flops, x, g),
+        "k: minimal": (winograd.gradient_of_kernel, flops, x, g),
+        "k: native": (native_conv.gradient_of_kernel, flops, x, g),
+        "direct": (direct("y", one), flops, x, kernel),
+        "k: direct": (direct("k", one), flops, x, g),
+        "2: XLA": (partial(convolution._y, geometry=two), flops / 4, x, kernel),
+        "2: direct": (direct("y", two), flops / 4, x, kernel),
+        "2x: XLA": (partial(convolution._x, geometry=two), flops / 4, coarse, kernel),
+        "2x: sub-pixel": (
             lambda g, k: conv_cpu.gradient_of_images(g, k, (size, size), 2, 1),
             flops / 4,
             coarse,
             kernel,
         ),
-        "k: XLA": (partial(convolution._k, geometry=one), flops, x, g),
-        "k: products": (lambda x, g: conv_cpu.gradient_of_kernel(x, g, 3, 1, 1), flops, x, g),
-        "k: minimal": (winograd.gradient_of_kernel, flops, x, g),
-        "k: native": (native.gradient_of_kernel, flops, x, g),
+        "2x: direct": (direct("x", two), flops / 4, coarse, kernel),
+        "2k: products": (
+            lambda x, g: conv_cpu.gradient_of_kernel(x, g, 3, 2, 1),
+            flops / 4,
+            x,
+            coarse,
+        ),
+        "2k: direct": (direct("k", two), flops / 4, x, coarse),
     }
     rates = {name: rate(*case) for name, case in cases.items()}
     return {"images": f"{n} of {size}x{size}x{c}", **rates}

@@ -14,7 +14,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from mgnet_jax.models import conv_cpu, native, platforms, winograd
+from mgnet_jax.models import conv_cpu, native, native_conv, platforms, winograd
 from mgnet_jax.models.geometry import Geometry
 from mgnet_jax.models.notation import ModelError
 
@@ -40,8 +40,8 @@ def conv(
     With algorithm "auto" a program for a CPU computes gradients in the layout that XLA's fast
     kernels for CPUs want, also in loops (docs/decisions.md); with "minimal" wide 3x3 convolutions
     are Winograd's minimal filtering there too, which is faster, takes more memory and compiles
-    longer; with "native" those of channels in multiples of 16 are so by code that the machine's
-    C++ compiler makes, see `native`, which is fastest. The platform is the one that the program is
+    longer; with "native" those of channels in multiples of 16 are by code that the machine's C++
+    compiler makes, see `native_conv`, which is fastest. The platform is the one that the program is
     compiled for. With "xla", for other platforms, and in float64, all are XLA's own. All can be
     differentiated in forward and in reverse mode, and again.
 
@@ -117,8 +117,11 @@ def _algorithm(name: str, geometry: Geometry, dtype: Any) -> str:
         return "xla"
     plain = geometry.kernel[:2] == (3, 3) and (geometry.stride, geometry.padding) == (1, 1)
     large = min(geometry.x[1:3]) >= (12 if name == "k" else 24) and min(geometry.kernel[2:]) >= 96
-    if geometry.algorithm == "native" and single and native.takes(geometry):
-        return "native"
+    if geometry.algorithm == "native" and single:
+        if native_conv.filters(geometry):
+            return "native"
+        if native_conv.takes_direct(name, geometry):
+            return "direct"
     if geometry.algorithm == "minimal" and single and plain and large:
         return "minimal"
     if name == "k":
@@ -133,7 +136,9 @@ def _cpu_y(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
     stride, padding = geometry.stride, geometry.padding
     match _algorithm("y", geometry, x.dtype):
         case "native":
-            return native.conv(x, kernel)
+            return native_conv.conv(x, kernel)
+        case "direct":
+            return native_conv.direct("y", x, kernel, geometry)
         case "minimal":
             return winograd.conv(x, kernel)
         case "pairs":
@@ -145,7 +150,9 @@ def _cpu_x(g: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
     reflected, margin = _reflected(kernel), kernel.shape[0] - 1 - geometry.padding
     match _algorithm("x", geometry, g.dtype):
         case "native":
-            return native.conv(g, reflected)
+            return native_conv.conv(g, reflected)
+        case "direct":
+            return native_conv.direct("x", g, kernel, geometry)
         case "minimal":
             return winograd.conv(g, reflected)
         case "pairs":
@@ -160,7 +167,9 @@ def _cpu_k(x: jax.Array, g: jax.Array, *, geometry: Geometry) -> jax.Array:
     size, stride, padding = geometry.kernel[0], geometry.stride, geometry.padding
     match _algorithm("k", geometry, x.dtype):
         case "native":
-            return native.gradient_of_kernel(x, g)
+            return native_conv.gradient_of_kernel(x, g)
+        case "direct":
+            return native_conv.direct("k", x, g, geometry)
         case "minimal":
             return winograd.gradient_of_kernel(x, g)
         case "products":
@@ -173,7 +182,9 @@ def working_memory(name: str, geometry: Geometry, dtype: Any) -> int:
     x, y, short = geometry.x, geometry.y, name.removeprefix("conv_")
     match _algorithm(short, geometry, jnp.dtype(dtype)):
         case "native":
-            elements = native.working_elements(x, y, short == "k")
+            elements = native_conv.elements("k" if short == "k" else "y", x, y)
+        case "direct":
+            elements = native_conv.direct_elements(short, geometry)
         case "minimal":
             elements = winograd.working_elements(x, y)
         case "products":

@@ -121,9 +121,18 @@ def _primitive(name: str, plain: Callable, compiled: Callable, linear: int) -> P
     return primitive
 
 
-_squares_p = _primitive("norm_squares", _squares, native.squares, 0)
+def _compiled(name: str) -> Callable:
+    def sums(*arrays: jax.Array, **options: bool) -> list[jax.Array]:
+        n, _, _, c = arrays[0].shape
+        workers = min(native.cores(), n)
+        return native.call(name, ((n, c), (n, c)), *arrays, workers=workers, **options)
+
+    return sums
+
+
+_squares_p = _primitive("norm_squares", _squares, _compiled("norm_squares"), 0)
 _affine_p = _primitive("norm_affine", _affine, _affine, 2)
-_sums_p = _primitive("norm_sums", _sums, native.sums, 1)
+_sums_p = _primitive("norm_sums", _sums, _compiled("norm_sums"), 1)
 
 
 def _transposed_affine(g: Any, p: Any, q: Any, *rest: Any, relu: bool) -> Any:

@@ -16,10 +16,11 @@ import pytest
 from networks import images_and_variables, needs_compiler
 
 import mgnet_jax
-from mgnet_jax.models import ModelError, convolution, native
+from mgnet_jax.models import ModelError, convolution, native, native_conv
 from mgnet_jax.models.convolution import Geometry, conv
 from mgnet_jax.weights.facts import Facts
 
+SHAPES = (("y", "y"), ("x", "x"), ("k", "kernel"))
 by_native = partial(conv, algorithm="native")
 
 
@@ -68,11 +69,47 @@ def test_it_is_the_convolution(n: int, height: int, width: int, c_in: int, c_out
 
 
 @needs_compiler
+@pytest.mark.usefixtures("small_too")
+@pytest.mark.parametrize(
+    ("x", "size", "stride", "padding", "c_out"),
+    [
+        ((8, 9, 7, 3), 3, 1, 1, 16),
+        ((9, 10, 12, 16), 3, 2, 1, 48),
+        ((8, 7, 5, 80), 3, 2, 1, 32),
+        ((11, 6, 6, 32), 1, 2, 0, 16),
+        ((8, 12, 12, 1), 4, 2, 1, 32),
+        ((8, 23, 21, 3), 7, 2, 3, 64),
+        ((8, 31, 28, 3), 11, 4, 2, 16),
+        ((8, 7, 6, 5), 5, 1, 0, 16),
+    ],
+)
+def test_it_is_any_convolution(
+    x: tuple[int, ...], size: int, stride: int, padding: int, c_out: int
+) -> None:
+    """And its gradients, of any stride, margins, and channels in, against float64."""
+    geometry = Geometry(x, (size, size, x[3], c_out), stride, padding, "native")
+    names = "xyk" if x[3] % native.LANES == 0 else "yk"
+    given = {name: normal(i, *getattr(geometry, shape)) for i, (name, shape) in enumerate(SHAPES)}
+    for name in names:
+        assert convolution._algorithm(name, geometry, jnp.float32) == "direct"
+        a, b = (given[other] for other in "xky" if other != name)
+        a, b = (b, a) if name == "x" else (a, b)  # g comes first
+        plain = {"y": convolution._y, "x": convolution._x, "k": convolution._k}[name]
+        with jax.enable_x64(True):
+            wide = jnp.asarray(a, jnp.float64), jnp.asarray(b, jnp.float64)
+            exact = np.asarray(plain(*wide, geometry=geometry))
+        function = jax.jit(partial(native_conv.direct, name, geometry=geometry))
+        found = function(a, b)
+        assert np.abs(found - exact).max() <= 3e-6 * np.abs(exact).max()
+        chex.assert_trees_all_equal(function(a, b), found)  # to the last digit
+
+
+@needs_compiler
 def test_how_many_share_the_work_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     x, kernel, g = normal(0, 40, 16, 16, 48), normal(1, 3, 3, 48, 32), normal(2, 40, 16, 16, 32)
     results = []
     for workers in (1, 2, 3, 64):
-        monkeypatch.setattr(native, "_cores", lambda n=workers: n)
+        monkeypatch.setattr(native, "cores", lambda n=workers: n)
         jax.clear_caches()
         results.append(jax.jit(all_three)(x, kernel, g))
     for other in results[1:]:
@@ -148,7 +185,7 @@ def test_all_derivatives_are_there() -> None:
 
 
 def takes(x: tuple[int, ...], kernel: tuple[int, ...], stride: int = 1, padding: int = 1) -> bool:
-    return native.takes(Geometry(x, kernel, stride, padding, "native"))
+    return native_conv.filters(Geometry(x, kernel, stride, padding, "native"))
 
 
 def test_what_it_leaves_to_others() -> None:

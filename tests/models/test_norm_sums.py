@@ -57,7 +57,7 @@ def test_they_are_the_sums(shape: tuple[int, ...], relu: bool) -> None:
 def test_moments_are_of_one_reading(shape: tuple[int, ...]) -> None:
     x = 100 + normal(0, *shape)  # a mean that is large beside the deviation
     found = jax.jit(partial(moments, native=True))
-    assert "mgnet_squares" in found.lower(x).as_text()
+    assert "mgnet_norm_squares" in found.lower(x).as_text()
     wide = x.astype(np.float64)
     near(found(x), (wide.mean((0, 1, 2)), wide.var((0, 1, 2))), 1e-5)
 
