@@ -1,6 +1,7 @@
 """How the time of a training step grows with what a network and its batch are made of.
 
     python benchmarks/growth.py FOLDER
+    python benchmarks/growth.py FOLDER --convolution=native
 
 One at a time of MgNet[2,2,2,2]-[32]-B^l on 32 images of 32x32x3: the steps nu of every grid, the
 channels, the images, their size, and devices (simulated by as many parts of this machine's cores,
@@ -28,10 +29,15 @@ CASES: dict[str, tuple[Sequence[int], Callable[[int], dict[str, int]], int]] = {
 
 
 def measure(
-    nu: int = 2, c: int = 32, batch: int = BATCH, size: int = SIZE, devices: int = 1
+    convolution: str,
+    nu: int = 2,
+    c: int = 32,
+    batch: int = BATCH,
+    size: int = SIZE,
+    devices: int = 1,
 ) -> tuple[float, float]:
     """Seconds of a step, and to compile it, in a process of its own."""
-    case = [SPEC.format(nu=nu, c=c), size, 3, batch, "auto"]
+    case = [SPEC.format(nu=nu, c=c), size, 3, batch, convolution]
     code = (
         "import json, statistics; from against_torch import compiled_in, ours\n"
         f"run = ours(*{case!r}, devices={devices}); run(1); count = max(1, round(1 / run(1)))\n"
@@ -59,12 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default=",".join(CASES), help="which of them")
+    parser.add_argument("--convolution", default="auto", help="model.convolution")
     args = parser.parse_args()
     folder, cases = args.folder, {name: CASES[name] for name in args.only.split(",")}
     rows: list[dict[str, object]] = []
     figure = Figure(figsize=(2.6 * len(cases), 3.2), layout="constrained")
     for place, (name, (values, options, power)) in enumerate(cases.items()):
-        found = [measure(**options(n)) for n in values]
+        found = [measure(args.convolution, **options(n)) for n in values]
         times = [step for step, _ in found]
         theory = [times[0] * (n / values[0]) ** power for n in values]
         for n, (step, compiling), told in zip(values, found, theory, strict=True):

@@ -1,6 +1,7 @@
 """Memory of a training step: what the summary estimates, and what the compiler then reports.
 
     python benchmarks/memory.py
+    python benchmarks/memory.py --convolution=native
     python benchmarks/memory.py 'pre-act ResNet164' --image=32,32,3 --batch=16 --classes=10
 
 Nothing is run: a step on images that are given, and with --chunk a loop of steps on a data set of
@@ -132,11 +133,14 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--remat", default="none")
     parser.add_argument("--chunk", action="store_true", help="a loop of steps")
+    parser.add_argument("--convolution", default="auto", help="model.convolution of all cases")
     args = parser.parse_args()
     cases: list[dict[str, Any]] = CASES
     if args.spec:
         image = tuple(int(n) for n in args.image.split(","))
         cases = [vars(args) | {"image": image}]
+    elif args.convolution != "auto":
+        cases = [case | {"convolution": args.convolution} for case in CASES]
     print(
         f"jax {jax.__version__}, Python {platform.python_version()}, {os.cpu_count()} x "
         f"{jax.devices()[0].device_kind} ({platform.machine()}); MiB"
