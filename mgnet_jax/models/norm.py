@@ -124,10 +124,11 @@ def normalise(
 @normalise.defjvp
 def _normalise_jvp(relu: bool, alone: bool, native: bool, primals: Any, tangents: Any) -> Any:
     x, scale, bias = primals
+    native = native and x.dtype == scale.dtype and norm_sums.takes(x)
     mean, var = (checkpoint_name(v, MOMENTS) for v in moments(x.astype(scale.dtype), native))
     inverse = lax.rsqrt(var + BN_EPSILON)
     out = _apply(x, mean, scale * inverse, bias, relu)
-    change: Callable[..., jax.Array] = partial(_change, relu, native and norm_sums.takes(x))
+    change: Callable[..., jax.Array] = partial(_change, relu, native)
     if alone:  # what it takes is kept; its transpose, the backward pass, computes the rest again
         change = jax.checkpoint(change, prevent_cse=False)
     changes = change(x, mean, inverse, scale, bias, *tangents), jnp.zeros_like(mean)
@@ -162,7 +163,7 @@ def _change(
         change += z * pixels.spread(p, x.shape) + pixels.spread(q, x.shape)
     if relu:
         change = jnp.where(z * scale + bias > 0, change, 0)
-    if native:
+    if native:  # the same, whose transpose are sums of one reading
         change += norm_sums.affine(p, q, x, mean, inverse, scale, bias, relu=relu)
     return change.astype(x.dtype)
 

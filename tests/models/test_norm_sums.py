@@ -62,10 +62,25 @@ def test_moments_are_of_one_reading(shape: tuple[int, ...]) -> None:
     near(found(x), (wide.mean((0, 1, 2)), wide.var((0, 1, 2))), 1e-5)
 
 
-def test_what_it_leaves_to_others() -> None:
-    for x in (normal(0, 2, 4, 4, 24), normal(0, 2, 4, 4, 16).astype(jnp.bfloat16)):
-        text = jax.jit(partial(moments, native=True)).lower(x).as_text()
-        assert "mgnet" not in text
+@pytest.mark.parametrize(
+    ("dtype", "wide", "channels"),
+    [
+        ("float32", "float32", 24),
+        ("bfloat16", "float32", 16),
+        ("float32", "float64", 16),
+        ("float64", "float64", 16),
+    ],
+)
+def test_what_it_leaves_to_others(dtype: str, wide: str, channels: int) -> None:
+    with jax.enable_x64(True):
+        x, scale = jnp.ones((2, 4, 4, channels), dtype), jnp.ones(channels, wide)
+
+        def gradient(x: Any) -> Any:
+            return jax.grad(lambda x: jnp.sum(normalise(x, scale, scale, True, True, True)[0]))(x)
+
+        lowered = jax.jit(gradient).lower(x)
+        assert "mgnet_norm_s" not in lowered.as_text()
+        assert lowered.compile()(x).dtype == dtype
 
 
 @pytest.mark.parametrize("relu", [True, False])
