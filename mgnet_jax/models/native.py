@@ -35,6 +35,16 @@ _SOURCES = Path(__file__).with_name("compiled")
 _ASKED = "convolution='native' is compiled by this machine's C++ compiler, of C++17 or later"
 
 
+def compiler() -> list[str]:
+    """The machine's C++ compiler, as words of a command; the variable CXX names another one."""
+    return shlex.split(os.environ.get("CXX", "c++"))
+
+
+def possible() -> bool:
+    """Whether there is one."""
+    return shutil.which(compiler()[0]) is not None
+
+
 def fits(channels: int) -> bool:
     """Whether an array that it makes may have so many."""
     return channels % LANES == 0 and channels <= MOST
@@ -82,21 +92,20 @@ def build() -> Path:
     Raises:
       ModelError: as in `load`.
     """
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    if not shutil.which(compiler[0]):
+    if not possible():
         raise ModelError(
-            f"{_ASKED}, and there is no {compiler[0]!r}: install g++ or clang, or name one in the "
-            f"variable CXX; or leave convolution='auto'"
+            f"{_ASKED}, and there is no {compiler()[0]!r}: install g++ or clang, or name one in "
+            f"the variable CXX; or leave convolution='auto'"
         )
     for flags in (["-march=native"], ["-mcpu=native"], []):
-        if macros := _macros(compiler, *flags):
+        if macros := _macros(*flags):
             break
     sources = [path.read_text() for path in sorted(_SOURCES.iterdir()) if path.is_file()]
     told = "\n".join((macros, *sources, jax.__version__))
     built = folder() / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
     if not built.exists():
         try:
-            _compile(compiler, flags, built)
+            _compile(flags, built)
         except OSError as error:
             raise ModelError(
                 f"{_ASKED}, and what it makes cannot be kept: {error}; name a folder that can be "
@@ -110,19 +119,19 @@ def folder() -> Path:
     return kept.folder("native", "MGNET_NATIVE")
 
 
-def _macros(compiler: list[str], *flags: str) -> str:
+def _macros(*flags: str) -> str:
     """What the compiler defines for this processor; empty if it does not know a flag."""
-    command = [*compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull]
+    command = [*compiler(), *flags, "-dM", "-E", "-x", "c++", os.devnull]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else ""
 
 
-def _compile(compiler: list[str], flags: list[str], built: Path) -> None:
+def _compile(flags: list[str], built: Path) -> None:
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
         made = Path(scratch) / built.name
         options = ["-std=c++17", "-O3", "-fPIC", "-shared", "-w", f"-I{jax.ffi.include_dir()}"]
-        command = [*compiler, *options, *flags, str(_SOURCES / "all.cc"), "-o", str(made)]
+        command = [*compiler(), *options, *flags, str(_SOURCES / "all.cc"), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ModelError(

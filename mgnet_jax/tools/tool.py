@@ -93,10 +93,11 @@ class Begun(NamedTuple):
     def text(self, config: ConfigDict, whole: bool = False) -> str:
         """What a run is, for people: its configuration, whole or in short, and its network."""
         from mgnet_jax.config import changed_text, to_text
-        from mgnet_jax.training.describe import model_summary
+        from mgnet_jax.training.describe import faster_here, model_summary
 
         shown = to_text(config) if whole else f"{changed_text(config)}\n{REST}"
-        return f"{shown}\n\n{model_summary(self.model, self.info, self.costs)}\n"
+        faster = faster_here(self.model, self.info, self.costs, config.train.epochs)
+        return f"{shown}\n\n{model_summary(self.model, self.info, self.costs)}\n{faster}"
 
 
 REST = "the other keys have their defaults; --mode=summary prints and explains all"
