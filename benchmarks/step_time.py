@@ -1,4 +1,4 @@
-"""Seconds to compile and to run a training step, for forms, unrolling and types.
+"""Seconds to compile and to run a training step, for forms, unrolling, types and convolutions.
 
     python benchmarks/step_time.py --spec='MgNet[2,2,2,2]-[16]-B^l' --image=28,28,1 --batch=128 \
         --out=benchmarks/results/NAME.json
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--unroll", default="1,2,4")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--remat", default="none")
+    parser.add_argument("--convolution", default="auto")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -96,14 +97,14 @@ def main() -> None:
             "unroll": int(args.unroll),
             "dtype": args.dtype,
             "remat": args.remat,
+            "convolution": args.convolution,
         }
         print(json.dumps(measure(args.spec, image, args.batch, args.chunk, args.chunks, **case)))
         return
     rows = []
-    for values in itertools.product(
-        *(getattr(args, n).split(",") for n in ("form", "unroll", "dtype", "remat"))
-    ):
-        case = dict(zip(("form", "unroll", "dtype", "remat"), values, strict=True))
+    names = ("form", "unroll", "dtype", "remat", "convolution")
+    for values in itertools.product(*(getattr(args, name).split(",") for name in names)):
+        case = dict(zip(names, values, strict=True))
         command = [
             sys.executable,
             __file__,
