@@ -131,14 +131,19 @@ def check(config: ConfigDict, devices: int = 1, info: "Info | None" = None) -> B
     """
     import jax
 
-    from mgnet_jax.config import make_model, validate
-    from mgnet_jax.models import count
+    from mgnet_jax.config import ConfigError, make_model, validate
+    from mgnet_jax.models import ModelError, count
     from mgnet_jax.training import measures
 
     info = validate(config, devices, info)
     measures.chosen(config.log.measures)
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     model = make_model(config, info)
+    if small := config.data.small_size:
+        try:
+            count(model, (small, small, info.image_shape[2]))
+        except ModelError as error:
+            raise ConfigError(f"config.data.small_size={small}: {error}") from None
     return Begun(info, model, count(model, info.image_shape))
 
 

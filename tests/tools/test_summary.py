@@ -19,6 +19,15 @@ def test_summary_prints_and_trains_nothing(
     assert not (tmp_path / "none").exists()
 
 
+def test_first_images_that_are_too_small_for_the_network_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = "--config.data.small_size=6", "--config.data.small_epochs=1"
+    network = "--config=imagenet:demo", "--config.model.spec=AlexNet"
+    assert command(tmp_path, "--mode=summary", *network, *small) == 2
+    assert "config.data.small_size=6: a grid of 6x6 is too small" in capsys.readouterr().err
+
+
 def test_it_runs_as_a_module_from_any_folder(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
