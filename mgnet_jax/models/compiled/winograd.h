@@ -116,40 +116,36 @@ void pixels(const Shape& s, int64_t tile, int64_t before, int64_t channels, Floa
     }
 }
 
-// The points of x in so many tiles: for each point a matrix, tiles x channels.
-void points_of_input(const Shape& s, const float* x, int64_t first, int64_t count, float* to,
-                     int64_t apart) {
+// The points of so many tiles of an array, which begin so many lines before the outputs: for each
+// point a matrix, tiles x channels, in panels if kInPanels.
+template <typename Side, bool kInPanels>
+void points_of(const Shape& s, const float* array, int64_t channels, int64_t before, int64_t first,
+               int64_t count, float* to, int64_t apart) {
+  constexpr int kFrom2 = Side::kFrom * Side::kFrom;
   for (int64_t t = 0; t < count; ++t) {
-    const float* at[kPoints2];
-    pixels<kPoints>(s, first + t, 1, s.in, x, kZeros, at);
-    for (int64_t c = 0; c < s.in; c += kLanes) {
-      Vector tile[kPoints2], points[kPoints2];
+    const float* at[kFrom2];
+    pixels<Side::kFrom>(s, first + t, before, channels, array, kZeros, at);
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      Vector tile[kFrom2], points[kPoints2];
 #pragma GCC unroll 36
-      for (int q = 0; q < kPoints2; ++q) tile[q] = load(at[q] + c);
-      transform<Input>(tile, points);
-#pragma GCC unroll 36
-      for (int q = 0; q < kPoints2; ++q) store(to + q * apart + t * s.in + c, points[q]);
-    }
-  }
-}
-
-// The same of the gradient of the outputs, the matrices in panels.
-void points_of_gradient(const Shape& s, const float* g, int64_t first, int64_t count, float* to,
-                        int64_t apart) {
-  for (int64_t t = 0; t < count; ++t) {
-    const float* at[kTile2];
-    pixels<kTile>(s, first + t, 0, s.out, g, kZeros, at);
-    for (int64_t c = 0; c < s.out; c += kLanes) {
-      Vector tile[kTile2], points[kPoints2];
-#pragma GCC unroll 16
-      for (int q = 0; q < kTile2; ++q) tile[q] = load(at[q] + c);
-      transform<OutputTransposed>(tile, points);
-      const Place place = in_panels(c, s.out, count);
+      for (int q = 0; q < kFrom2; ++q) tile[q] = load(at[q] + c);
+      transform<Side>(tile, points);
+      const Place place = kInPanels ? in_panels(c, channels, count) : Place{c, channels};
       float* out = to + place.first + t * place.next;
 #pragma GCC unroll 36
       for (int q = 0; q < kPoints2; ++q) store(out + q * apart, points[q]);
     }
   }
+}
+
+void points_of_input(const Shape& s, const float* x, int64_t first, int64_t count, float* to,
+                     int64_t apart) {
+  points_of<Input, false>(s, x, s.in, 1, first, count, to, apart);
+}
+
+void points_of_gradient(const Shape& s, const float* g, int64_t first, int64_t count, float* to,
+                        int64_t apart) {
+  points_of<OutputTransposed, true>(s, g, s.out, 0, first, count, to, apart);
 }
 
 // The outputs of so many tiles from their points.
