@@ -11,6 +11,6 @@ setup(
     package_data={
         "mgnet_jax": ["py.typed"],
         "mgnet_jax.config": ["paper.json"],
-        "mgnet_jax.models": ["native.cc"],
+        "mgnet_jax.models": ["compiled/*"],
     },
 )

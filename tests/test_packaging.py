@@ -1,5 +1,6 @@
 """What is handed out: one version, a command, a container that can be built, a citation."""
 
+import ast
 import subprocess
 import sysconfig
 from importlib.metadata import entry_points, version
@@ -39,6 +40,24 @@ def test_what_the_dockerfile_copies_is_there_and_enough() -> None:
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
     assert all((ROOT / name).exists() for name in copied)
     assert {"pyproject.toml", "setup.py", "README.md", "mgnet_jax", "configs"} <= copied
+
+
+def test_files_that_are_no_python_are_handed_out_too() -> None:
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+    )
+    (listed,) = (word.value for word in call.keywords if word.arg == "package_data")
+    patterns = {
+        str(Path(*package.split("."), pattern))
+        for package, names in ast.literal_eval(listed).items()
+        for pattern in names
+    }
+    files = [path.relative_to(ROOT) for path in (ROOT / "mgnet_jax").rglob("*") if path.is_file()]
+    others = [path for path in files if path.suffix not in (".py", ".pyc")]
+    assert len(others) > 5
+    assert [str(path) for path in others if not any(map(path.match, patterns))] == []
 
 
 @pytest.mark.parametrize("key", ["title", "license", "authors", "references", "cff-version"])
