@@ -62,18 +62,19 @@ def count(model: Network, image_shape: Shape) -> Costs:
     """Counts a network for one image (height, width, channels), without running it."""
     plain = model.clone(convolution="xla")
     variables, image = abstract(plain, image_shape, 1)
-    outputs = jax.eval_shape(
-        lambda v, x: plain.apply(
-            v, x, capture_intermediates=lambda m, name: len(m.path) == 1 and name == "__call__"
-        ),
-        variables,
-        image,
-    )[1]["intermediates"]
-    program = jax.make_jaxpr(lambda v, x: plain.apply(v, x))(variables, image).jaxpr
+
+    def traced(variables: Any, image: Any) -> Any:
+        return plain.apply(variables, image, capture_intermediates=_is_part)
+
+    closed, shapes = jax.make_jaxpr(traced, return_shape=True)(variables, image)
+    program, (logits, state) = closed.jaxpr, shapes
+    outputs = state["intermediates"]
     names = tuple(variables["params"])
     seen = (_part(equation, names) for equation in program.eqns)
     order = [*dict.fromkeys([*(name for name in seen if name), *names])]
-    macs, used = _walk(program, [True], "", names)
+    wanted = [True] * len(jax.tree.leaves(logits))
+    wanted += [False] * (len(program.outvars) - len(wanted))
+    macs, used = _walk(program, wanted, "", names)
     used = jax.tree.unflatten(jax.tree.structure((variables, image)), used)[0]["params"]
     parts, details = [], model.details
     for name in order:
@@ -90,6 +91,10 @@ def count(model: Network, image_shape: Shape) -> Costs:
             )
         )
     return Costs(tuple(parts))
+
+
+def _is_part(module: Any, method: str) -> bool:
+    return len(module.path) == 1 and method == "__call__"
 
 
 def _output_shape(outputs: Any) -> tuple[int, ...]:
