@@ -1,8 +1,5 @@
 """What the tests of networks share: a batch, variables away from their defaults, an outcome."""
 
-import os
-import shlex
-import shutil
 from typing import Any
 
 import chex
@@ -11,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mgnet_jax.models import Network
+from mgnet_jax.models import Network, native
 
-COMPILER = shlex.split(os.environ.get("CXX", "c++"))[0]
 needs_compiler = pytest.mark.skipif(
-    shutil.which(COMPILER) is None, reason=f"there is no {COMPILER} here"
+    not native.possible(), reason=f"there is no {native.compiler()[0]} here"
 )
 
 SMALL = {

@@ -66,9 +66,8 @@ def count(model: Network, image_shape: Shape) -> Costs:
     def traced(variables: Any, image: Any) -> Any:
         return plain.apply(variables, image, capture_intermediates=_is_part)
 
-    closed, shapes = jax.make_jaxpr(traced, return_shape=True)(variables, image)
-    program, (logits, state) = closed.jaxpr, shapes
-    outputs = state["intermediates"]
+    closed, (logits, state) = jax.make_jaxpr(traced, return_shape=True)(variables, image)
+    program, outputs = closed.jaxpr, state["intermediates"]
     names = tuple(variables["params"])
     seen = (_part(equation, names) for equation in program.eqns)
     order = [*dict.fromkeys([*(name for name in seen if name), *names])]

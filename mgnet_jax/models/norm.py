@@ -87,7 +87,7 @@ def moments(x: jax.Array, native: bool = False) -> tuple[jax.Array, jax.Array]:
     together by their means (Chan, Golub and LeVeque 1983): there is no difference of large numbers.
     """
     first = x[:, 0, 0]
-    if native and norm_sums.takes(x):
+    if native:
         of_image, squares = (each / pixels.size(x) for each in norm_sums.squares(x, first))
     else:
         shifted = x - first[:, None, None]
@@ -98,7 +98,6 @@ def moments(x: jax.Array, native: bool = False) -> tuple[jax.Array, jax.Array]:
     return mean, jnp.mean(within + jnp.square(means - mean), 0)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
 def normalise(
     x: jax.Array,
     scale: jax.Array,
@@ -117,14 +116,21 @@ def normalise(
       alone: as in `BatchNorm`.
       native: the same.
     """
+    native = native and norm_sums.takes(x, scale.dtype)
+    return _normalise(x, scale, bias, relu, alone, native)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
+def _normalise(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, relu: bool, alone: bool, native: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     mean, var = moments(x.astype(scale.dtype), native)
     return _apply(x, mean, scale * lax.rsqrt(var + BN_EPSILON), bias, relu), mean, var
 
 
-@normalise.defjvp
+@_normalise.defjvp
 def _normalise_jvp(relu: bool, alone: bool, native: bool, primals: Any, tangents: Any) -> Any:
     x, scale, bias = primals
-    native = native and x.dtype == scale.dtype and norm_sums.takes(x)
     mean, var = (checkpoint_name(v, MOMENTS) for v in moments(x.astype(scale.dtype), native))
     inverse = lax.rsqrt(var + BN_EPSILON)
     out = _apply(x, mean, scale * inverse, bias, relu)

@@ -16,9 +16,9 @@ from jax.interpreters import ad, batching
 from mgnet_jax.models import native, pixels, platforms
 
 
-def takes(x: jax.Array) -> bool:
-    """Whether they are there for images x (N, H, W, c)."""
-    return x.dtype == jnp.float32 and native.fits(x.shape[-1])
+def takes(x: jax.Array, dtype: Any) -> bool:
+    """Whether they are there for images x (N, H, W, c), computed in a type."""
+    return x.dtype == dtype == jnp.float32 and native.fits(x.shape[-1])
 
 
 def squares(x: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -42,7 +42,7 @@ def affine(
     *,
     relu: bool,
 ) -> jax.Array:
-    """Z p + q at every pixel, with z = (x - mean) inverse; its transpose is two sums.
+    """The array z p + q of all pixels, with z = (x - mean) inverse; its transpose is two sums.
 
     Args:
       p: (N, c), of each image and channel; it is linear in p and q.
@@ -141,9 +141,8 @@ def _transposed_affine(g: Any, p: Any, q: Any, *rest: Any, relu: bool) -> Any:
 
 
 def _transposed_sums(p_and_q: Any, g: Any, *rest: Any, relu: bool) -> Any:
-    return [*_affine_p.bind(*map(ad.instantiate_zeros, p_and_q), *rest, relu=relu)] + [None] * len(
-        rest
-    )
+    g_made = _affine_p.bind(*map(ad.instantiate_zeros, p_and_q), *rest, relu=relu)
+    return [*g_made, *[None] * len(rest)]
 
 
 ad.primitive_transposes[_affine_p] = _transposed_affine

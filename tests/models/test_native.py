@@ -132,7 +132,7 @@ def test_processors_with_narrower_registers(narrow: str, monkeypatch: pytest.Mon
 def away_from_corners(params: Any) -> Any:
     """Batch norms with biases of 8 and -8 in turn, so that no ReLU's argument is near 0.
 
-    There its derivative jumps: a change in the images' last digit moves gradients by 4e-3.
+    There its derivative jumps: a change in the images' last digit moves gradients by over 1e-3.
     """
 
     def shifted(path: Any, leaf: Any) -> Any:
